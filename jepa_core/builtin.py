@@ -1,0 +1,141 @@
+"""What the core itself registers, through the same entry points as anybody: light objects, no torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from jepa_core.config.base import Section
+from jepa_core.plugin import EncoderPlugin, Masking, ObjectivePlugin, ProbePlugin
+
+# width, depth, heads, mlp ratio; "giant" and "gigantic" as in the scaling-ViT paper (2106.04560, Table 2).
+VIT_SIZES: dict[str, tuple[int, int, int, float]] = {
+    "tiny": (192, 12, 3, 4.0),
+    "small": (384, 12, 6, 4.0),
+    "base": (768, 12, 12, 4.0),
+    "large": (1024, 24, 16, 4.0),
+    "huge": (1280, 32, 16, 4.0),
+    "giant": (1408, 40, 16, 48 / 11),
+    "gigantic": (1664, 48, 16, 64 / 13),
+}
+
+
+class ViTConfig(Section):
+    """A pre-norm vision transformer on any token grid, without a class token."""
+
+    name: Literal["vit"] = "vit"
+    """The registered name."""
+    size: Literal["tiny", "small", "base", "large", "huge", "giant", "gigantic"] | None = "base"
+    """A named size; the four values below override single parts of it, and null makes width, depth, heads required."""
+    width: int | None = Field(None, ge=2)
+    """Channels per token."""
+    depth: int | None = Field(None, ge=1)
+    """Transformer blocks."""
+    heads: int | None = Field(None, ge=1)
+    """Attention heads; divides width."""
+    mlp_ratio: float | None = Field(None, gt=0)
+    """Hidden width of the MLP as a multiple of `width`."""
+    positions: Literal["sincos", "learned", "rope"] = "sincos"
+    """How tokens know their cell: fixed sine-cosine, learned, or rotary in every block."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Largest probability of skipping a block's branch, growing linearly with depth."""
+    norm_eps: float = Field(1e-6, gt=0)
+    """Epsilon of the layer norms."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.size is None and None in (self.width, self.depth, self.heads):
+            raise PydanticCustomError("vit", "size is null, so width, depth and heads must be given")
+        width, _, heads, _ = self.dimensions
+        if width % heads:
+            raise PydanticCustomError("vit", "width {width} does not divide by heads {heads}", {"width": width, "heads": heads})
+        return self
+
+    @property
+    def dimensions(self) -> tuple[int, int, int, float]:
+        """Width, depth, heads and MLP ratio after the overrides."""
+        named = VIT_SIZES[self.size] if self.size else (0, 0, 0, 4.0)
+        width, depth, heads, ratio = self.width or named[0], self.depth or named[1], self.heads or named[2], self.mlp_ratio or named[3]
+        return width, depth, heads, ratio
+
+
+class RandomMaskingConfig(Section):
+    """Unstructured masking: every token alike (MAE; M2D and Sony for spectrograms)."""
+
+    name: Literal["random"] = "random"
+    """The registered name."""
+    ratio: float = Field(0.6, gt=0, lt=1)
+    """Share of the grid that is hidden; the rest is context."""
+    num_targets: int = Field(1, ge=1)
+    """How many disjoint groups the hidden tokens are divided into."""
+
+
+class ObjectiveConfig(Section):
+    """A distance in latent space, averaged over channels and tokens."""
+
+    targets: Literal["layer_norm", "raw"] = "layer_norm"
+    """Layer-norm the targets without affine, as the public code does, or take them as they are."""
+
+
+class L2Config(ObjectiveConfig):
+    """Squared error (I-JEPA, equation 1)."""
+
+    name: Literal["l2"] = "l2"
+    """The registered name."""
+
+
+class L1Config(ObjectiveConfig):
+    """Absolute error (V-JEPA)."""
+
+    name: Literal["l1"] = "l1"
+    """The registered name."""
+
+
+class SmoothL1Config(ObjectiveConfig):
+    """Huber-like error (the public I-JEPA code)."""
+
+    name: Literal["smooth_l1"] = "smooth_l1"
+    """The registered name."""
+    beta: float = Field(1.0, gt=0)
+    """Where the quadratic part ends."""
+
+
+class LinearProbeConfig(Section):
+    """A linear classifier on standardised pooled features; heads over a grid are trained in one pass."""
+
+    name: Literal["linear"] = "linear"
+    """The registered name."""
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    """Learning rates of the grid."""
+    weight_decays: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)
+    """Weight decays of the grid."""
+    epochs: int = Field(60, ge=1)
+    """Passes over the training features."""
+    batch_size: int = Field(1024, ge=1)
+    """Features per update."""
+    validation: float = Field(0.2, gt=0, lt=1)
+    """Share of the training split, stratified, on which the head is chosen; the test split is never used for it."""
+
+
+class KnnProbeConfig(Section):
+    """A weighted vote of the nearest training features by cosine."""
+
+    name: Literal["knn"] = "knn"
+    """The registered name."""
+    k: int = Field(20, ge=1)
+    """Neighbours."""
+    temperature: float = Field(0.07, gt=0)
+    """Temperature of the votes' softmax weights."""
+
+
+vit = EncoderPlugin("vit", ViTConfig, "jepa_core.nn.vit:VisionTransformer", "pre-norm ViT on any token grid")
+random = Masking("random", RandomMaskingConfig, "jepa_core.masking.unstructured:RandomMasking", "unstructured masking, any grid")
+l2 = ObjectivePlugin("l2", L2Config, "jepa_core.objectives:L2", "squared error")
+l1 = ObjectivePlugin("l1", L1Config, "jepa_core.objectives:L1", "absolute error")
+smooth_l1 = ObjectivePlugin("smooth_l1", SmoothL1Config, "jepa_core.objectives:SmoothL1", "Huber-like error")
+linear = ProbePlugin("linear", LinearProbeConfig, "jepa_core.probes.linear:LinearProbe", "linear heads over a grid, standardised pooled features")
+knn = ProbePlugin("knn", KnnProbeConfig, "jepa_core.probes.knn:KnnProbe", "cosine k nearest neighbours")

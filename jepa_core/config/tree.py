@@ -1,0 +1,227 @@
+"""The configuration of a run: one frozen tree. `jepa config show` prints it with every default and comment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from jepa_core.config.base import Frozen, Section
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+def _owned_by(kind: str) -> BeforeValidator:
+    """Validate a section by the class of the registered name in it, looked up through the validation context.
+
+    The context's "section_class" is `registry.section_class`: this module stands below the registry.
+    """
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Section):
+            return value
+        if not isinstance(value, dict):
+            raise PydanticCustomError("section", "expected a mapping with a 'name'")
+        name = value.get("name")
+        if not isinstance(name, str):
+            raise PydanticCustomError("section", "needs a 'name' (a string); `jepa plugins list` prints what is installed")
+        assert info.context is not None, "validate through jepa_core.config.parse"
+        return info.context["section_class"](kind, name).model_validate(value, context=info.context)
+
+    return BeforeValidator(validate)
+
+
+class Schedule(Frozen):
+    """A closed-form function of the step: an optional warm-up, then a move from `value` to `end`."""
+
+    value: float = Field(ge=0)
+    """The value after the warm-up."""
+    end: float | None = Field(None, ge=0)
+    """The value at the horizon; null keeps `value`."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """How it moves from `value` to `end`."""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the run's steps that the linear warm-up takes."""
+    warmup_from: float = Field(0.0, ge=0)
+    """The value at step 0 when there is a warm-up."""
+    decay: float = Field(1.0, gt=0, le=1)
+    """Share of the horizon, at its end, in which the move takes place; below 1 the value is held until then
+    (warm-up, constant, decay)."""
+    horizon: float = Field(1.0, ge=1)
+    """Length of the schedule in runs: 1.25 stops the run at four fifths of the schedule (V-JEPA's `ipe_scale`)."""
+
+
+class EmaConfig(Frozen):
+    """How the target encoder follows the context encoder: target = m * target + (1 - m) * context."""
+
+    momentum: Schedule = Schedule(value=0.996, end=1.0)
+    """The momentum m as a function of the step (I-JEPA, appendix A.1: .996 to 1, linear)."""
+    half_life_samples: float | None = Field(None, gt=0)
+    """Replaces `momentum.value` by the m at which the target forgets half of its past in this many samples,
+    so that it means the same at every batch size."""
+
+    @model_validator(mode="after")
+    def _momentum_is_a_share(self) -> Self:
+        if max(self.momentum.value, self.momentum.end or 0.0) > 1:
+            raise PydanticCustomError("momentum", "momentum must lie in [0, 1]")
+        return self
+
+
+class OptimConfig(Frozen):
+    """AdamW, its schedules and its gradient clipping; biases and norms are not decayed."""
+
+    lr: Schedule = Schedule(value=1e-3, end=1e-6, shape="cosine", warmup=0.025, warmup_from=1e-4)
+    """Learning rate of the encoder."""
+    predictor_lr_scale: float = Field(1.0, gt=0)
+    """The predictor's learning rate as a multiple of the encoder's."""
+    weight_decay: Schedule = Schedule(value=0.04, end=0.4)
+    """Decoupled weight decay of matrices."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's moment decay rates, each in [0, 1)."""
+    eps: float = Field(1e-8, gt=0)
+    """AdamW's denominator offset."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest gradient norm, applied to encoder and predictor apart, after unscaling; null clips nothing."""
+
+    @model_validator(mode="after")
+    def _betas_are_rates(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise PydanticCustomError("betas", "betas must lie in [0, 1)")
+        return self
+
+
+class PredictorConfig(Frozen):
+    """The narrow transformer that answers for the hidden tokens."""
+
+    width: int = Field(384, ge=2)
+    """Channels per token."""
+    depth: int = Field(6, ge=1)
+    """Transformer blocks."""
+    heads: int | None = Field(None, ge=1)
+    """Attention heads; null takes the encoder's number (as the public code does)."""
+    mlp_ratio: float = Field(4.0, gt=0)
+    """Hidden width of the MLP as a multiple of `width`."""
+    mode: Literal["separate", "joint"] = "separate"
+    """`separate`: one sequence per target block (paper); `joint`: all blocks of a view in one sequence (cheaper)."""
+    mask_token_per_view: bool = False
+    """Learn one mask token per mask view instead of a single one (V-JEPA)."""
+    zero_init_mask_tokens: bool = False
+    """Start mask tokens at zero instead of at a truncated normal."""
+
+
+class TrainConfig(Frozen):
+    """The loop."""
+
+    steps: int = Field(10_000, ge=1)
+    """Completed optimizer updates in the whole run."""
+    batch_size: int = Field(256, ge=1)
+    """Samples per step over all processes and accumulation steps; never scaled in silence."""
+    accumulate: int = Field(1, ge=1)
+    """Forward and backward passes per step; batch_size must divide by processes x accumulate."""
+    precision: Precision = "auto"
+    """`auto`: bf16 where the processor computes with it (CPUs included), else fp32."""
+    compile: bool = False
+    """Compile encoder and predictor with torch.compile."""
+    workers: int | Literal["auto"] = "auto"
+    """Loader processes per training process; `auto` counts cores; 0 loads in the training process."""
+    log_every: int = Field(10, ge=1)
+    """Steps between two lines of metrics.jsonl."""
+
+    @model_validator(mode="after")
+    def _workers_are_a_count(self) -> Self:
+        if self.workers != "auto" and self.workers < 0:
+            raise PydanticCustomError("workers", "workers must be 'auto' or at least 0")
+        return self
+
+
+class DataConfig(Frozen):
+    """What happens to samples that cannot be read."""
+
+    max_unreadable: float = Field(0.01, ge=0, le=1)
+    """The run stops when more than this share of the source's samples is unreadable; below it each is counted,
+    named in unreadable.jsonl and skipped."""
+
+
+class CheckpointConfig(Frozen):
+    """When checkpoints are written and which are kept."""
+
+    every: int = Field(1000, ge=1)
+    """Steps between two checkpoints; the last step is always saved."""
+    keep_last: int = Field(2, ge=1)
+    """How many of the newest are kept."""
+    keep_every: int | None = Field(None, ge=1)
+    """Checkpoints at multiples of this step are never removed."""
+
+
+class CollapseConfig(Frozen):
+    """Thresholds of the collapse monitor; crossing one raises a named warning in the log and the report."""
+
+    every: int = Field(100, ge=1)
+    """Steps between two measurements."""
+    min_rank: float = Field(0.05, ge=0, le=1)
+    """`low_rank`: effective rank of the target tokens, as a share of the most it could be."""
+    min_std: float = Field(0.1, ge=0)
+    """`low_std`: mean standard deviation per channel of layer-normed target tokens (1 is the most)."""
+    max_cosine: float = Field(0.98, ge=-1, le=1)
+    """`same_for_all`: mean cosine between pooled features of different samples."""
+    min_own_gain: float = Field(0.01, ge=-2, le=2)
+    """`positional`: cosine of a prediction with its own target minus that with another sample's target at the same
+    position; near zero the predictor knows the position and nothing of the sample."""
+    max_relative_loss: float = Field(1.0, gt=0)
+    """`no_better_than_mean`: loss as a multiple of the loss of always predicting the mean target."""
+    grace: float = Field(0.1, ge=0, le=1)
+    """Share of the run, at its start, in which nothing is raised."""
+    stop: bool = False
+    """End the run with an error at the first warning."""
+
+
+class TrackingConfig(Frozen):
+    """Experiment trackers, through accelerate; metrics.jsonl is always written."""
+
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Which trackers to feed."""
+    project: str = "jepa"
+    """Project name shown by the tracker."""
+
+
+ModalitySection = Annotated[SerializeAsAny[Section], _owned_by("modality")]
+MaskingSection = Annotated[SerializeAsAny[Section], _owned_by("masking")]
+EncoderSection = Annotated[SerializeAsAny[Section], _owned_by("encoder")]
+ObjectiveSection = Annotated[SerializeAsAny[Section], _owned_by("objective")]
+ProbeSection = Annotated[SerializeAsAny[Section], _owned_by("probe")]
+
+
+class RunConfig(Frozen):
+    """A whole run. Only `modality` must be given: it brings defaults for every other section."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    """All randomness of the run is a function of this."""
+    preset: str | None = None
+    """One of the modality's named sets of values, such as paper or official; the file's own values win."""
+    modality: ModalitySection
+    """What is learned from: data, preprocessing and tokens."""
+    masking: MaskingSection
+    """Which tokens are context and which are targets."""
+    encoder: EncoderSection = Field(default_factory=lambda: {"name": "vit"})  # pyright: ignore[reportAssignmentType]
+    """The network that is pretrained."""
+    predictor: PredictorConfig = PredictorConfig()
+    """The network that predicts targets from context."""
+    objective: ObjectiveSection = Field(default_factory=lambda: {"name": "l2"})  # pyright: ignore[reportAssignmentType]
+    """The distance between predicted and target tokens."""
+    ema: EmaConfig = EmaConfig()
+    """The target encoder."""
+    optim: OptimConfig = OptimConfig()
+    """The optimizer."""
+    train: TrainConfig = TrainConfig()
+    """The loop."""
+    data: DataConfig = DataConfig()
+    """Unreadable samples."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Checkpoints."""
+    collapse: CollapseConfig = CollapseConfig()
+    """The collapse monitor."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Experiment trackers."""
+    probes: tuple[ProbeSection, ...] = Field(default_factory=lambda: ({"name": "linear"}, {"name": "knn"}))  # pyright: ignore[reportAssignmentType]
+    """What `jepa eval` fits on frozen features when no --probe is given."""

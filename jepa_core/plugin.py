@@ -1,0 +1,208 @@
+"""What a plugin is: small objects that name, describe and build; importing one must not import torch.
+
+A modality subclasses `Modality`. A masking strategy, objective, encoder or probe is one instance of the class of that
+name below, whose `factory` ("package.module:attribute") is imported when it is first built.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from jepa_core.config.base import Section
+from jepa_core.errors import PluginIncompatible
+from jepa_core.types import TokenBudget, TokenGrid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Generator, Tensor, nn
+
+    from jepa_core.masking import MaskView, SampleRandom
+    from jepa_core.objectives import Objective
+    from jepa_core.probes import Probe
+
+API_VERSION = 1
+"""The plugin interface of this core; it accepts this number, and the one before with a warning."""
+
+Split = Literal["pretrain", "probe_train", "probe_test"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a source under one heading."""
+
+    ids: np.ndarray
+    """(samples,) int64, positions in `names`."""
+    names: tuple[str, ...]
+    """Class names in the order of the ids."""
+
+
+class Source(Protocol):
+    """Where raw samples come from: cheap to pickle, opens files only in `read` (so in the worker)."""
+
+    @property
+    def labels(self) -> Mapping[str, Labels]:
+        """Label sets by heading ("label" where there is one); empty for unlabelled data."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def read(self, index: int) -> Any:
+        """The raw sample; raises UnreadableSample."""
+        ...
+
+    def where(self, index: int) -> str:
+        """Path or identifier of the sample, for messages and manifests."""
+        ...
+
+
+class Transform(Protocol):
+    """From a raw sample to a signal."""
+
+    def __call__(self, raw: Any, generator: Generator) -> Tensor:
+        """A float32 signal of `Modality.signal_shape`; every random draw comes from `generator`."""
+        ...
+
+
+class MaskingStrategy(Protocol):
+    """From per-sample randomness to mask views."""
+
+    grid: TokenGrid
+    budgets: tuple[TokenBudget, ...]
+    """One per mask view."""
+
+    def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
+        """One view per budget for every sample of the batch."""
+        ...
+
+
+class Modality(ABC):
+    """A kind of signal: its data, its token grid and its tokenizer. Methods import what they need."""
+
+    name: ClassVar[str]
+    """The registered name."""
+    summary: ClassVar[str]
+    """One line for listings."""
+    api_version: ClassVar[int] = API_VERSION
+    """The plugin interface that it was written for."""
+    Config: ClassVar[type[Section]]
+    """Its section of the configuration."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Values of other sections that suit the modality; the user's file wins."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Named sets of values over `defaults`, chosen by the top-level key `preset`."""
+
+    @abstractmethod
+    def grid(self, config: Any) -> TokenGrid:
+        """The token grid; no torch, so that plans and checks are instant."""
+
+    @abstractmethod
+    def signal_shape(self, config: Any) -> tuple[int, ...]:
+        """Shape of one signal without the batch axis, for example (C, H, W)."""
+
+    @abstractmethod
+    def source(self, config: Any, split: Split) -> Source:
+        """The samples of a split; raises DataError or UsageError where there are none."""
+
+    @abstractmethod
+    def open(self, config: Any, path: str) -> Source:
+        """The samples of a folder, file or manifest given on the command line (`jepa embed`)."""
+
+    @abstractmethod
+    def transform(self, config: Any, train: bool) -> Transform:
+        """Augmentation for training, or the deterministic preprocessing of evaluation."""
+
+    @abstractmethod
+    def tokenizer(self, config: Any, width: int) -> nn.Module:
+        """Module: signal (B, ...), keep (B, n) or None -> tokens (B, n or N, width); projects only kept cells."""
+
+    def baseline(self, config: Any, signal: Tensor) -> Tensor:
+        """(B, F) raw-input features that every evaluation shows beside the encoders: the flattened signal."""
+        return signal.flatten(1)
+
+    @abstractmethod
+    def picture(self, config: Any, signal: Tensor) -> np.ndarray:
+        """What a report shows of one signal: (height, width, 3) uint8; cell edges fall on a regular lattice."""
+
+    def demo(self) -> str | None:
+        """The YAML text of `jepa demo NAME`, or None where there is no built-in data."""
+        return None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered name that builds one object."""
+
+    name: str
+    """The registered name."""
+    Config: type[Section]
+    """Its section of the configuration."""
+    factory: str | Callable[..., Any]
+    """What builds it: "package.module:attribute", imported at first use, or a callable."""
+    summary: str = ""
+    """One line for listings."""
+    api_version: int = API_VERSION
+    """The plugin interface that it was written for."""
+
+    def load(self) -> Callable[..., Any]:
+        """The factory itself, imported."""
+        if callable(self.factory):
+            return self.factory
+        module, _, attribute = self.factory.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class Masking(Plugin):
+    """A masking strategy and the grids that it can serve."""
+
+    num_axes: tuple[int, ...] | None = None
+    """Numbers of axes that it serves; None for any."""
+    needs_axes: Sequence[str] = ()
+    """Names of axes that the grid must have."""
+
+    def check_grid(self, grid: TokenGrid) -> None:
+        """Raise PluginIncompatible where the strategy cannot serve the grid."""
+        missing = [axis for axis in self.needs_axes if axis not in grid.axes]
+        if missing:
+            raise PluginIncompatible(f"masking.name: '{self.name}' needs the axis {missing[0]!r}, and the grid is {grid}. Choose another strategy: jepa plugins list")
+        if self.num_axes is not None and grid.num_axes not in self.num_axes:
+            served = " or ".join(map(str, self.num_axes))
+            raise PluginIncompatible(f"masking.name: '{self.name}' serves grids of {served} axes, and the grid is {grid}. Choose another strategy: jepa plugins list")
+
+    def build(self, config: Any, grid: TokenGrid) -> MaskingStrategy:
+        """The strategy on a grid; raises ConfigError with the feasible range where the two cannot work together."""
+        self.check_grid(grid)
+        return self.load()(config, grid)
+
+
+@dataclass(frozen=True)
+class EncoderPlugin(Plugin):
+    """A backbone: tokens with their grid positions in, tokens out."""
+
+    def build(self, config: Any, grid: TokenGrid) -> nn.Module:
+        """Module with `width` and `heads`: tokens (B, n, width), keep (B, n) or None -> (B, n, width), last norm included."""
+        return self.load()(config, grid)
+
+
+@dataclass(frozen=True)
+class ObjectivePlugin(Plugin):
+    """A distance between predicted and target tokens."""
+
+    def build(self, config: Any) -> Objective:
+        """See `jepa_core.objectives.Objective`."""
+        return self.load()(config)
+
+
+@dataclass(frozen=True)
+class ProbePlugin(Plugin):
+    """A frozen evaluation."""
+
+    def build(self, config: Any) -> Probe:
+        """See `jepa_core.probes.Probe`."""
+        return self.load()(config)

@@ -1,0 +1,73 @@
+"""Words of the field as plain types; standard library only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The N-dimensional lattice on which tokens live; tokens are its cells in row-major order.
+
+    >>> TokenGrid(shape=(8, 14, 14), axes=("time", "height", "width")).num_tokens
+    1568
+    """
+
+    shape: tuple[int, ...]
+    """Cells per axis, each at least 1."""
+    axes: tuple[str, ...]
+    """One name per axis, for example ("height", "width")."""
+
+    def __post_init__(self) -> None:
+        """Refuse a grid without cells or with an unnamed axis (a plugin's bug, not a user's)."""
+        if not self.shape or len(self.shape) != len(self.axes) or min(self.shape) < 1:
+            raise ValueError(f"a token grid needs one positive extent and one name per axis, got {self}")
+
+    @property
+    def num_axes(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of cells, that is of tokens."""
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        """For messages: "14 x 14 (height, width)"."""
+        return f"{' x '.join(map(str, self.shape))} ({', '.join(self.axes)})"
+
+
+@dataclass(frozen=True)
+class TokenBudget:
+    """How many tokens every sample has in one mask view, whatever the batch (promise 2)."""
+
+    context: int
+    """Context tokens per sample."""
+    num_targets: int
+    """Target blocks per sample, K."""
+    target: int
+    """Tokens in each target block, M."""
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Names one draw of one sample: all randomness that touches a sample is a function of (seed, this)."""
+
+    epoch: int
+    """How often the whole data set was passed before, from 0."""
+    index: int
+    """Position of the sample in its source."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a registered name comes from."""
+
+    distribution: str
+    """The distribution's name, or "(this process)" for one registered by a decorator."""
+    version: str
+    """The distribution's version, or "" where it has none."""
+    target: str = field(default="")
+    """What the entry point refers to, for example "jepa_core.builtin:vit"."""

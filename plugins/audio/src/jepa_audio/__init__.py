@@ -1,0 +1,1 @@
+"""The audio plugin of jepa-core; nothing is registered yet."""

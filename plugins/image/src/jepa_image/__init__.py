@@ -1,0 +1,1 @@
+"""Images as a modality of jepa-core: I-JEPA, the reference plugin."""

@@ -1,0 +1,1 @@
+"""The video plugin of jepa-core; nothing is registered yet."""
