@@ -29,19 +29,19 @@ class ViTConfig(Section):
     """The registered name."""
     size: Literal["tiny", "small", "base", "large", "huge", "giant", "gigantic"] | None = "base"
     """A named size; the four values below override single parts of it, and null makes width, depth, heads required."""
-    width: int | None = Field(None, ge=2)
+    width: int | None = Field(default=None, ge=2)
     """Channels per token."""
-    depth: int | None = Field(None, ge=1)
+    depth: int | None = Field(default=None, ge=1)
     """Transformer blocks."""
-    heads: int | None = Field(None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
     """Attention heads; divides width."""
-    mlp_ratio: float | None = Field(None, gt=0)
+    mlp_ratio: float | None = Field(default=None, gt=0)
     """Hidden width of the MLP as a multiple of `width`."""
     positions: Literal["sincos", "learned", "rope"] = "sincos"
     """How tokens know their cell: fixed sine-cosine, learned, or rotary in every block."""
-    drop_path: float = Field(0.0, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Largest probability of skipping a block's branch, growing linearly with depth."""
-    norm_eps: float = Field(1e-6, gt=0)
+    norm_eps: float = Field(default=1e-6, gt=0)
     """Epsilon of the layer norms."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
@@ -52,14 +52,21 @@ class ViTConfig(Section):
             raise PydanticCustomError("vit", "size is null, so width, depth and heads must be given")
         width, _, heads, _ = self.dimensions
         if width % heads:
-            raise PydanticCustomError("vit", "width {width} does not divide by heads {heads}", {"width": width, "heads": heads})
+            raise PydanticCustomError(
+                "vit", "width {width} does not divide by heads {heads}", {"width": width, "heads": heads}
+            )
         return self
 
     @property
     def dimensions(self) -> tuple[int, int, int, float]:
         """Width, depth, heads and MLP ratio after the overrides."""
         named = VIT_SIZES[self.size] if self.size else (0, 0, 0, 4.0)
-        width, depth, heads, ratio = self.width or named[0], self.depth or named[1], self.heads or named[2], self.mlp_ratio or named[3]
+        width, depth, heads, ratio = (
+            self.width or named[0],
+            self.depth or named[1],
+            self.heads or named[2],
+            self.mlp_ratio or named[3],
+        )
         return width, depth, heads, ratio
 
 
@@ -68,9 +75,9 @@ class RandomMaskingConfig(Section):
 
     name: Literal["random"] = "random"
     """The registered name."""
-    ratio: float = Field(0.6, gt=0, lt=1)
+    ratio: float = Field(default=0.6, gt=0, lt=1)
     """Share of the grid that is hidden; the rest is context."""
-    num_targets: int = Field(1, ge=1)
+    num_targets: int = Field(default=1, ge=1)
     """How many disjoint groups the hidden tokens are divided into."""
 
 
@@ -100,7 +107,7 @@ class SmoothL1Config(ObjectiveConfig):
 
     name: Literal["smooth_l1"] = "smooth_l1"
     """The registered name."""
-    beta: float = Field(1.0, gt=0)
+    beta: float = Field(default=1.0, gt=0)
     """Where the quadratic part ends."""
 
 
@@ -113,11 +120,11 @@ class LinearProbeConfig(Section):
     """Learning rates of the grid."""
     weight_decays: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)
     """Weight decays of the grid."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(default=60, ge=1)
     """Passes over the training features."""
-    batch_size: int = Field(1024, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
     """Features per update."""
-    validation: float = Field(0.2, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training split, stratified, on which the head is chosen; the test split is never used for it."""
 
 
@@ -126,16 +133,23 @@ class KnnProbeConfig(Section):
 
     name: Literal["knn"] = "knn"
     """The registered name."""
-    k: int = Field(20, ge=1)
+    k: int = Field(default=20, ge=1)
     """Neighbours."""
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(default=0.07, gt=0)
     """Temperature of the votes' softmax weights."""
 
 
 vit = EncoderPlugin("vit", ViTConfig, "jepa_core.nn.vit:VisionTransformer", "pre-norm ViT on any token grid")
-random = Masking("random", RandomMaskingConfig, "jepa_core.masking.unstructured:RandomMasking", "unstructured masking, any grid")
+random = Masking(
+    "random", RandomMaskingConfig, "jepa_core.masking.unstructured:RandomMasking", "unstructured masking, any grid"
+)
 l2 = ObjectivePlugin("l2", L2Config, "jepa_core.objectives:L2", "squared error")
 l1 = ObjectivePlugin("l1", L1Config, "jepa_core.objectives:L1", "absolute error")
 smooth_l1 = ObjectivePlugin("smooth_l1", SmoothL1Config, "jepa_core.objectives:SmoothL1", "Huber-like error")
-linear = ProbePlugin("linear", LinearProbeConfig, "jepa_core.probes.linear:LinearProbe", "linear heads over a grid, standardised pooled features")
+linear = ProbePlugin(
+    "linear",
+    LinearProbeConfig,
+    "jepa_core.probes.linear:LinearProbe",
+    "linear heads over a grid, standardised pooled features",
+)
 knn = ProbePlugin("knn", KnnProbeConfig, "jepa_core.probes.knn:KnnProbe", "cosine k nearest neighbours")

@@ -55,7 +55,10 @@ class JEPA(nn.Module):
         self.objective = objective
 
     def forward(
-        self, signal: Float[Tensor, "batch ..."], views: tuple[MaskView, ...], targets: Float[Tensor, "batch tokens dim"]
+        self,
+        signal: Float[Tensor, "batch ..."],
+        views: tuple[MaskView, ...],
+        targets: Float[Tensor, "batch tokens dim"],
     ) -> tuple[Float[Tensor, "batch"], list[ViewOutput]]:
         """Loss per sample, averaged over views (I-JEPA, equation 1; V-JEPA averages its two views alike)."""
         loss, outputs = torch.zeros(len(signal), device=signal.device), []

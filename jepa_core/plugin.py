@@ -170,10 +170,16 @@ class Masking(Plugin):
         """Raise PluginIncompatible where the strategy cannot serve the grid."""
         missing = [axis for axis in self.needs_axes if axis not in grid.axes]
         if missing:
-            raise PluginIncompatible(f"masking.name: '{self.name}' needs the axis {missing[0]!r}, and the grid is {grid}. Choose another strategy: jepa plugins list")
+            raise PluginIncompatible(
+                f"masking.name: '{self.name}' needs the axis {missing[0]!r}, and the grid is {grid}. "
+                "Choose another strategy: jepa plugins list"
+            )
         if self.num_axes is not None and grid.num_axes not in self.num_axes:
             served = " or ".join(map(str, self.num_axes))
-            raise PluginIncompatible(f"masking.name: '{self.name}' serves grids of {served} axes, and the grid is {grid}. Choose another strategy: jepa plugins list")
+            raise PluginIncompatible(
+                f"masking.name: '{self.name}' serves grids of {served} axes, and the grid is {grid}. "
+                "Choose another strategy: jepa plugins list"
+            )
 
     def build(self, config: Any, grid: TokenGrid) -> MaskingStrategy:
         """The strategy on a grid; raises ConfigError with the feasible range where the two cannot work together."""
@@ -186,7 +192,7 @@ class EncoderPlugin(Plugin):
     """A backbone: tokens with their grid positions in, tokens out."""
 
     def build(self, config: Any, grid: TokenGrid) -> nn.Module:
-        """Module with `width` and `heads`: tokens (B, n, width), keep (B, n) or None -> (B, n, width), last norm included."""
+        """Module with `width` and `heads`: tokens (B, n, width), keep (B, n) or None -> normed (B, n, width)."""
         return self.load()(config, grid)
 
 

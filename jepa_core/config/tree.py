@@ -25,7 +25,9 @@ def _owned_by(kind: str) -> BeforeValidator:
             raise PydanticCustomError("section", "expected a mapping with a 'name'")
         name = value.get("name")
         if not isinstance(name, str):
-            raise PydanticCustomError("section", "needs a 'name' (a string); `jepa plugins list` prints what is installed")
+            raise PydanticCustomError(
+                "section", "needs a 'name' (a string); `jepa plugins list` prints what is installed"
+            )
         assert info.context is not None, "validate through jepa_core.config.parse"
         return info.context["section_class"](kind, name).model_validate(value, context=info.context)
 
@@ -37,18 +39,18 @@ class Schedule(Frozen):
 
     value: float = Field(ge=0)
     """The value after the warm-up."""
-    end: float | None = Field(None, ge=0)
+    end: float | None = Field(default=None, ge=0)
     """The value at the horizon; null keeps `value`."""
     shape: Literal["linear", "cosine"] = "linear"
     """How it moves from `value` to `end`."""
-    warmup: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
     """Share of the run's steps that the linear warm-up takes."""
-    warmup_from: float = Field(0.0, ge=0)
+    warmup_from: float = Field(default=0.0, ge=0)
     """The value at step 0 when there is a warm-up."""
-    decay: float = Field(1.0, gt=0, le=1)
+    decay: float = Field(default=1.0, gt=0, le=1)
     """Share of the horizon, at its end, in which the move takes place; below 1 the value is held until then
     (warm-up, constant, decay)."""
-    horizon: float = Field(1.0, ge=1)
+    horizon: float = Field(default=1.0, ge=1)
     """Length of the schedule in runs: 1.25 stops the run at four fifths of the schedule (V-JEPA's `ipe_scale`)."""
 
 
@@ -57,7 +59,7 @@ class EmaConfig(Frozen):
 
     momentum: Schedule = Schedule(value=0.996, end=1.0)
     """The momentum m as a function of the step (I-JEPA, appendix A.1: .996 to 1, linear)."""
-    half_life_samples: float | None = Field(None, gt=0)
+    half_life_samples: float | None = Field(default=None, gt=0)
     """Replaces `momentum.value` by the m at which the target forgets half of its past in this many samples,
     so that it means the same at every batch size."""
 
@@ -73,15 +75,15 @@ class OptimConfig(Frozen):
 
     lr: Schedule = Schedule(value=1e-3, end=1e-6, shape="cosine", warmup=0.025, warmup_from=1e-4)
     """Learning rate of the encoder."""
-    predictor_lr_scale: float = Field(1.0, gt=0)
+    predictor_lr_scale: float = Field(default=1.0, gt=0)
     """The predictor's learning rate as a multiple of the encoder's."""
     weight_decay: Schedule = Schedule(value=0.04, end=0.4)
     """Decoupled weight decay of matrices."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's moment decay rates, each in [0, 1)."""
-    eps: float = Field(1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0)
     """AdamW's denominator offset."""
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm, applied to encoder and predictor apart, after unscaling; null clips nothing."""
 
     @model_validator(mode="after")
@@ -94,13 +96,13 @@ class OptimConfig(Frozen):
 class PredictorConfig(Frozen):
     """The narrow transformer that answers for the hidden tokens."""
 
-    width: int = Field(384, ge=2)
+    width: int = Field(default=384, ge=2)
     """Channels per token."""
-    depth: int = Field(6, ge=1)
+    depth: int = Field(default=6, ge=1)
     """Transformer blocks."""
-    heads: int | None = Field(None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
     """Attention heads; null takes the encoder's number (as the public code does)."""
-    mlp_ratio: float = Field(4.0, gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0)
     """Hidden width of the MLP as a multiple of `width`."""
     mode: Literal["separate", "joint"] = "separate"
     """`separate`: one sequence per target block (paper); `joint`: all blocks of a view in one sequence (cheaper)."""
@@ -113,11 +115,11 @@ class PredictorConfig(Frozen):
 class TrainConfig(Frozen):
     """The loop."""
 
-    steps: int = Field(10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1)
     """Completed optimizer updates in the whole run."""
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(default=256, ge=1)
     """Samples per step over all processes and accumulation steps; never scaled in silence."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Forward and backward passes per step; batch_size must divide by processes x accumulate."""
     precision: Precision = "auto"
     """`auto`: bf16 where the processor computes with it (CPUs included), else fp32."""
@@ -125,7 +127,7 @@ class TrainConfig(Frozen):
     """Compile encoder and predictor with torch.compile."""
     workers: int | Literal["auto"] = "auto"
     """Loader processes per training process; `auto` counts cores; 0 loads in the training process."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
 
     @model_validator(mode="after")
@@ -138,7 +140,7 @@ class TrainConfig(Frozen):
 class DataConfig(Frozen):
     """What happens to samples that cannot be read."""
 
-    max_unreadable: float = Field(0.01, ge=0, le=1)
+    max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """The run stops when more than this share of the source's samples is unreadable; below it each is counted,
     named in unreadable.jsonl and skipped."""
 
@@ -146,31 +148,31 @@ class DataConfig(Frozen):
 class CheckpointConfig(Frozen):
     """When checkpoints are written and which are kept."""
 
-    every: int = Field(1000, ge=1)
+    every: int = Field(default=1000, ge=1)
     """Steps between two checkpoints; the last step is always saved."""
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(default=2, ge=1)
     """How many of the newest are kept."""
-    keep_every: int | None = Field(None, ge=1)
+    keep_every: int | None = Field(default=None, ge=1)
     """Checkpoints at multiples of this step are never removed."""
 
 
 class CollapseConfig(Frozen):
     """Thresholds of the collapse monitor; crossing one raises a named warning in the log and the report."""
 
-    every: int = Field(100, ge=1)
+    every: int = Field(default=100, ge=1)
     """Steps between two measurements."""
-    min_rank: float = Field(0.05, ge=0, le=1)
+    min_rank: float = Field(default=0.05, ge=0, le=1)
     """`low_rank`: effective rank of the target tokens, as a share of the most it could be."""
-    min_std: float = Field(0.1, ge=0)
+    min_std: float = Field(default=0.1, ge=0)
     """`low_std`: mean standard deviation per channel of layer-normed target tokens (1 is the most)."""
-    max_cosine: float = Field(0.98, ge=-1, le=1)
+    max_cosine: float = Field(default=0.98, ge=-1, le=1)
     """`same_for_all`: mean cosine between pooled features of different samples."""
-    min_own_gain: float = Field(0.01, ge=-2, le=2)
+    min_own_gain: float = Field(default=0.01, ge=-2, le=2)
     """`positional`: cosine of a prediction with its own target minus that with another sample's target at the same
     position; near zero the predictor knows the position and nothing of the sample."""
-    max_relative_loss: float = Field(1.0, gt=0)
+    max_relative_loss: float = Field(default=1.0, gt=0)
     """`no_better_than_mean`: loss as a multiple of the loss of always predicting the mean target."""
-    grace: float = Field(0.1, ge=0, le=1)
+    grace: float = Field(default=0.1, ge=0, le=1)
     """Share of the run, at its start, in which nothing is raised."""
     stop: bool = False
     """End the run with an error at the first warning."""
@@ -195,7 +197,7 @@ ProbeSection = Annotated[SerializeAsAny[Section], _owned_by("probe")]
 class RunConfig(Frozen):
     """A whole run. Only `modality` must be given: it brings defaults for every other section."""
 
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """All randomness of the run is a function of this."""
     preset: str | None = None
     """One of the modality's named sets of values, such as paper or official; the file's own values win."""
