@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from jepa_core.config.base import Section
 from jepa_core.errors import PluginIncompatible
-from jepa_core.types import TokenBudget, TokenGrid
+from jepa_core.types import Finding, TokenBudget, TokenGrid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,6 +132,10 @@ class Modality(ABC):
     def demo(self) -> str | None:
         """The YAML text of `jepa demo NAME`, or None where there is no built-in data."""
         return None
+
+    def doctor(self) -> Sequence[Finding]:
+        """What `jepa doctor` says of this modality's own needs, such as decoders; raises nothing."""
+        return ()
 
 
 @dataclass(frozen=True)

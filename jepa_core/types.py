@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,17 @@ class Provenance:
     """The distribution's version, or "" where it has none."""
     target: str = field(default="")
     """What the entry point refers to, for example "jepa_core.builtin:vit"."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `jepa doctor`."""
+
+    what: str
+    """What was looked at, in a word or two."""
+    state: Literal["ok", "warn", "fail"]
+    """`fail`: something that every run needs does not work here."""
+    detail: str
+    """What was found, with numbers."""
+    remedy: str = ""
+    """The command or the step that mends it; empty where nothing is wrong."""
