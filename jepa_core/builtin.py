@@ -37,8 +37,9 @@ class ViTConfig(Section):
     """Attention heads; divides width."""
     mlp_ratio: float | None = Field(default=None, gt=0)
     """Hidden width of the MLP as a multiple of `width`."""
-    positions: Literal["sincos", "learned", "rope"] = "sincos"
-    """How tokens know their cell: fixed sine-cosine, learned, or rotary in every block."""
+    positions: Literal["sincos", "sincos_half_first", "learned", "rope"] = "sincos"
+    """How tokens know their cell: fixed sine-cosine with equal shares of the channels per axis, or with half of them
+    for the first axis; learned; or rotary in every block."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Largest probability of skipping a block's branch, growing linearly with depth."""
     norm_eps: float = Field(default=1e-6, gt=0)
@@ -139,7 +140,7 @@ class KnnProbeConfig(Section):
     """Temperature of the votes' softmax weights."""
 
 
-vit = EncoderPlugin("vit", ViTConfig, "jepa_core.nn.vit:VisionTransformer", "pre-norm ViT on any token grid")
+vit = EncoderPlugin("vit", ViTConfig, "jepa_core.nn.vit:Transformer", "pre-norm ViT on any token grid")
 random = Masking(
     "random", RandomMaskingConfig, "jepa_core.masking.unstructured:RandomMasking", "unstructured masking, any grid"
 )
