@@ -12,7 +12,8 @@
     |- DataError                 too many unreadable samples, an empty source; exit code 1
     |  `- UnreadableSample       one sample; counted and skipped by the trainer
     |- CheckpointError           absent, damaged, from another model, or not writable; exit code 1
-    `- NonFiniteLoss             raised before any weight moves; exit code 1
+    |- NonFiniteLoss             raised before any weight moves; exit code 1
+    `- CollapseStop              the collapse monitor ended the run, as the configuration asks; exit code 1
 
 A message says what, where, what is allowed and what to do next. `assert` is for our own bugs.
 """
@@ -102,3 +103,7 @@ class CheckpointError(JepaError):
 
 class NonFiniteLoss(JepaError):
     """The loss of a step is not finite; no weight was moved."""
+
+
+class CollapseStop(JepaError):
+    """The collapse monitor raised a warning and the configuration says to stop (`collapse.stop`)."""

@@ -1,0 +1,84 @@
+"""Processes and devices, through accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, ProjectConfiguration
+
+from jepa_core.checkpoint import RunFolder
+from jepa_core.config import RunConfig
+from jepa_core.data import Share
+from jepa_core.errors import ConfigError, JepaError, MissingDependency
+from jepa_core.optim import resolve_precision
+
+_SUPPORTED = (
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+    DistributedType.FSDP,
+)
+
+
+def make_accelerator(config: RunConfig, run: RunFolder) -> Accelerator:
+    """An accelerator for the run, under `accelerate launch`, `torchrun` or alone.
+
+    Raises:
+        ConfigError: a way of distribution that the target encoder cannot follow.
+        MissingDependency: a tracker that is not installed.
+    """
+    absent = [name for name in config.tracking.trackers if name not in get_available_trackers()]
+    if absent:
+        raise MissingDependency(
+            f"tracking.trackers: {absent[0]} is not installed. Install it: pip install {absent[0]}; "
+            "or train without: --set 'tracking.trackers=[]'."
+        )
+    # accelerate keeps one state per Python process and refuses a second precision; several runs may share a process.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        mixed_precision=resolve_precision(config.train.precision, PartialState().device),
+        gradient_accumulation_steps=config.train.accumulate,
+        log_with=list(config.tracking.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path / "trackers")),
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+    kind = accelerator.distributed_type
+    if kind not in _SUPPORTED or (kind == DistributedType.FSDP and not accelerator.is_fsdp2):
+        raise ConfigError(
+            f"{kind.value} cannot carry a target encoder outside the prepared model. "
+            "Launch with DDP (accelerate launch --multi_gpu) or FSDP version 2 (--use_fsdp --fsdp_version 2)."
+        )
+    return accelerator
+
+
+def on_main_process(accelerator: Accelerator, action: Callable[[], None]) -> None:
+    """Have the main process act while the others wait; its JepaError ends every process, none is left waiting."""
+    error: JepaError | None = None
+    if accelerator.is_main_process:
+        try:
+            action()
+        except JepaError as caught:
+            error = caught
+    failed = torch.tensor(float(error is not None), device=accelerator.device)
+    if float(accelerator.reduce(failed, "sum")):  # pyright: ignore[reportArgumentType]
+        raise error or JepaError(f"process {accelerator.process_index} ends: the main process failed (see its message).")
+
+
+def process_share(config: RunConfig, accelerator: Accelerator) -> Share:
+    """This process's part of every step; raises ConfigError where the batch does not divide."""
+    train, world = config.train, accelerator.num_processes
+    if train.batch_size % (world * train.accumulate):
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} does not divide by {world} processes x {train.accumulate} "
+            f"accumulation steps. The nearest that does is {_nearest(train.batch_size, world * train.accumulate)}."
+        )
+    return Share(train.batch_size, train.accumulate, world, accelerator.process_index)
+
+
+def _nearest(value: int, factor: int) -> int:
+    return max(1, round(value / factor)) * factor

@@ -1,0 +1,258 @@
+"""The training loop: one for every modality, on one process or many.
+
+`Trainer.train` is the loop and `_forward` the step of the paper (I-JEPA, section 3). Whatever is random is a function
+of the seed and of the sample or the step, so that resuming replays nothing and another world size changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from jepa_core import collapse
+from jepa_core.checkpoint import RunFolder
+from jepa_core.config import RunConfig
+from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset, StepSampler, count_workers, loader
+from jepa_core.errors import CollapseStop, DataError, NonFiniteLoss
+from jepa_core.interruption import Interruption
+from jepa_core.masking import seed_of
+from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
+from jepa_core.model import Parts, ViewOutput
+from jepa_core.optim import clip_gradients
+from jepa_core.processes import make_accelerator, on_main_process, process_share
+from jepa_core.state import TrainingState
+from jepa_core.types import SampleKey
+from jepa_core.unreadable import Unreadable, UnreadableLog
+
+MOST_SKIPPED = 50
+"""Updates in a row that the fp16 scaler may skip before the run ends with an error."""
+
+
+@dataclass
+class Passes:
+    """What the passes of one step on this process gave, until the processes have agreed on it."""
+
+    loss: list[Tensor] = field(default_factory=list)
+    """Weighted sum of the losses of each pass."""
+    weight: list[Tensor] = field(default_factory=list)
+    """Readable samples of each pass."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    suspects: list[tuple[tuple[SampleKey, ...], Tensor]] = field(default_factory=list)
+    """The samples of each pass with their losses, to name those whose loss is not finite."""
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes know of a step before any weight moves."""
+
+    loss: float
+    """Mean over the readable samples of all processes and passes."""
+    grad_norms: tuple[float, float]
+    """Of encoder and predictor, before clipping."""
+    stop: bool
+    """Some process was asked to stop."""
+    unreadable: int
+    """Unreadable samples met, on all processes."""
+
+
+class Trainer:
+    """Trains one configuration into one run folder."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: RunFolder,
+        *,
+        resume: bool = False,
+        init: RunFolder | None = None,
+        on_row: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    ) -> None:
+        """Build everything; with `resume`, continue from the newest checkpoint if there is one.
+
+        Args:
+            config: the resolved configuration.
+            run: its folder; made if need be.
+            resume: whether to continue.
+            init: a run whose newest weights are where this one starts.
+            on_row: called on the main process with every row of metrics.jsonl.
+        """
+        self.config, self.run, self.on_row = config, run, on_row
+        self.accelerator = make_accelerator(config, run)
+        on_main_process(self.accelerator, lambda: run.open(config, resume))
+        self.share = process_share(config, self.accelerator)
+        self.parts = Parts.of(config)
+        self.source = self.parts.modality.source(config.modality, "pretrain")
+        if not len(self.source):
+            raise DataError("modality: the source of pretraining has no samples. Check its path.")
+        self.state = TrainingState(self.parts, self.accelerator)
+        if init is not None:
+            self.state.initialise(init)
+        if resume:
+            self.state.resume(run)
+        noted = self._continue_log(run.unreadable_path)
+        known = [Unreadable(row["index"], row["where"], row["reason"]) for row in noted]
+        self._continue_log(run.metrics_path)
+        self.quarantine = UnreadableLog(run.unreadable_path, len(self.source), config.data.max_unreadable, known)
+        self.pace = Pace()
+        self._skipped = 0
+        self._collapsed: CollapseStop | None = None
+
+    def _continue_log(self, path: Path) -> list[dict[str, Any]]:
+        """Drop the rows after the step that the run continues from; the rest, for every process."""
+        on_main_process(self.accelerator, lambda: truncate_log(path, self.state.step))
+        return read_log(path)
+
+    def train(self) -> Literal["done", "interrupted"]:
+        """Train to the last step, or until Ctrl-C or SIGTERM; either way the last step gets a checkpoint."""
+        steps, every = self.config.train.steps, self.config.checkpoint.every
+        before, begin = self.state.seconds, time.perf_counter()
+        self.state.wrapped.train()
+        self._start_trackers()
+        log, stop = MetricsLog(self.run.metrics_path), False
+        with log, Interruption() as interruption:
+            batches = self._batches()
+            while self.state.step < steps and not stop:
+                stop = self._update(batches, interruption, log)
+                self.state.seconds = before + time.perf_counter() - begin
+                if self.state.step % every == 0 or self.state.step == steps or stop:
+                    self.state.save(self.run)
+        self.accelerator.end_training()
+        if self._collapsed is not None:
+            raise self._collapsed
+        return "interrupted" if self.state.step < steps else "done"
+
+    def _batches(self) -> Iterator[Batch]:
+        """The passes of this process from the present step on, on its device."""
+        config, device = self.config, self.accelerator.device
+        transform = self.parts.modality.transform(config.modality, train=True)
+        dataset = SignalDataset(self.source, transform, config.seed, tuple(self.quarantine.found.values()))
+        sampler = StepSampler(config.seed, len(self.source), self.share, start=self.state.taken)
+        collate = Collate(self.parts.masking, config.seed, self.parts.modality.signal_shape(config.modality))
+        workers = count_workers(config.train.workers, self.accelerator.state.num_processes)
+        batches = iter(loader(dataset, sampler, collate, workers, pin=device.type == "cuda"))
+        while True:
+            with self.pace.waiting():
+                batch = next(batches).to(device)
+            yield batch
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Tensor]:
+        """Losses (B,), what each view gave, and the target tokens (B, N, D)."""
+        with self.accelerator.autocast():
+            tokens = self.state.target(batch.signal)  # the whole signal, no gradient
+        targets = self.parts.objective.normalise(tokens)
+        losses, outputs = self.state.wrapped(batch.signal, batch.views, targets)
+        return losses, outputs, targets
+
+    def _update(self, batches: Iterator[Batch], interruption: Interruption, log: MetricsLog) -> bool:
+        """One optimizer step over all passes of this process; returns whether the run is to stop after it."""
+        passes = Passes()
+        for number in self.share.slices():
+            batch = next(batches)
+            torch.manual_seed(seed_of(self.config.seed, DROPOUT, self.state.taken, number))
+            with self.accelerator.accumulate(self.state.wrapped):
+                losses, outputs, targets = self._forward(batch)
+                # Over the nominal size: an unreadable sample is absent, whichever process or pass it falls to.
+                self.accelerator.backward((losses * batch.weight).sum() / len(losses))
+            passes.loss.append((losses.detach() * batch.weight).sum())
+            passes.weight.append(batch.weight.sum())
+            passes.unreadable += batch.unreadable
+            passes.suspects.append((batch.keys, losses.detach()))
+        agreed = self._agree(passes, interruption)
+        self._require_finite(agreed, passes)
+        self._note_unreadable(agreed, passes)
+        values = self.state.move()
+        self.pace.count(self.config.train.batch_size)
+        if values is not None:
+            self._record(log, {"loss": agreed.loss, **values}, agreed, (batch, outputs, targets))
+        self._skipped = 0 if values is not None else self._skipped + 1
+        return agreed.stop
+
+    def _agree(self, passes: Passes, interruption: Interruption) -> Agreed:
+        """One reduction and one wait for the device per step, after the backward pass and before the update."""
+        self.accelerator.unscale_gradients(self.state.optimizer)
+        model, most = self.state.model, self.config.optim.clip_norm
+        norms = [clip_gradients(part, most) for part in (model.encoder, model.predictor)]
+        asked = interruption.signal is not None or self._collapsed is not None
+        numbers = [float(asked), float(len(passes.unreadable))]
+        local = torch.stack([*map(torch.stack, (passes.loss, passes.weight))], 0).double().sum(1)
+        both = torch.cat([local, torch.tensor(numbers, dtype=torch.float64).to(local.device)])
+        loss, weight, stop, unreadable = self.accelerator.reduce(both, "sum").tolist()
+        first, second = torch.stack(norms).tolist()
+        return Agreed(loss / max(weight, 1.0), (first, second), stop > 0, int(unreadable))
+
+    def _require_finite(self, agreed: Agreed, passes: Passes) -> None:
+        """Raise NonFiniteLoss, naming step, process and samples, before any weight moves (promise 10)."""
+        fp16 = self.accelerator.mixed_precision == "fp16"  # there the scaler skips an overflow, and lowers the scale
+        gradients = all(map(math.isfinite, agreed.grad_norms)) or (fp16 and self._skipped < MOST_SKIPPED)
+        if math.isfinite(agreed.loss) and gradients:
+            return
+        rank = self.accelerator.process_index
+        samples = [
+            self.source.where(key.index)
+            for keys, losses in passes.suspects
+            for key, loss in zip(keys, losses.tolist(), strict=True)
+            if not math.isfinite(loss)
+        ]
+        found = f"on process {rank} from {', '.join(samples[:8])}" if samples else f"not from a sample of process {rank}"
+        what = "loss" if not math.isfinite(agreed.loss) else "gradient norm"
+        raise NonFiniteLoss(
+            f"step {self.state.step}: the {what} is not finite, {found}. No weight was moved; the last checkpoint is good. "
+            "Look at these samples, lower optim.lr, set optim.clip_norm, or train with --set train.precision=fp32."
+        )
+
+    def _note_unreadable(self, agreed: Agreed, passes: Passes) -> None:
+        """Put what any process could not read into everybody's quarantine."""
+        if agreed.unreadable:
+            self.quarantine.add(gather_object(passes.unreadable), self.state.step, write=self.accelerator.is_main_process)
+
+    def _record(
+        self,
+        log: MetricsLog,
+        values: dict[str, Any],
+        agreed: Agreed,
+        last_pass: tuple[Batch, list[ViewOutput], Tensor],
+    ) -> None:
+        """Write the row of this step where one is due; the collapse monitor looks at the last pass."""
+        step, config = self.state.step, self.config
+        measured = step % config.collapse.every == 0 or step == config.train.steps
+        distance = self.state.target.distance(self.state.model.encoder) if measured else 0.0
+        if not (measured or step % config.train.log_every == 0 or step == 1) or not self.accelerator.is_main_process:
+            return
+        epoch = self.state.taken * config.train.batch_size / len(self.source)
+        encoder, predictor = agreed.grad_norms
+        row: dict[str, Any] = {"step": step, "epoch": epoch, **values}
+        row |= {"grad_norm_encoder": encoder, "grad_norm_predictor": predictor, "unreadable": len(self.quarantine)}
+        row |= self.pace.read()
+        if measured:
+            batch, outputs, targets = last_pass
+            found = collapse.measure(self.parts.objective, outputs, targets, batch.views, batch.weight, distance)
+            row |= {f"collapse/{name}": value for name, value in found.items()}
+            row["collapse/warnings"] = collapse.warnings_of(found, config.collapse)
+        log.write(row)
+        self.on_row(row)
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        self.accelerator.log(numbers, step=step)
+        self._watch_collapse(row)
+
+    def _watch_collapse(self, row: Mapping[str, Any]) -> None:
+        """Have the next step be the last one at a warning after the grace period, where the configuration says so."""
+        config = self.config.collapse
+        names = row.get("collapse/warnings", [])
+        if config.stop and names and row["step"] >= config.grace * self.config.train.steps:
+            told = "; ".join(f"{name} ({collapse.EXPLANATIONS[name]})" for name in names)
+            self._collapsed = CollapseStop(
+                f"step {row['step']}: {told}. See `jepa report {self.run.path}`; raise the EMA momentum or lower "
+                "optim.lr, or go on with --set collapse.stop=false."
+            )
+
+    def _start_trackers(self) -> None:
+        if self.config.tracking.trackers:
+            self.accelerator.init_trackers(self.config.tracking.project)
