@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from jepa_core.config.base import Frozen, Section
+from jepa_core.errors import PluginError
 
+PLACEHOLDER = "x-registered"
+"""Key of the JSON schema under which `OwnedBy` leaves its kind."""
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
-def _owned_by(kind: str) -> BeforeValidator:
-    """Validate a section by the class of the registered name in it, looked up through the validation context.
+@dataclass(frozen=True)
+class OwnedBy:
+    """Marks a section that the registered name in it validates, by the class that its plugin supplies.
 
-    The context's "section_class" is `registry.section_class`: this module stands below the registry.
+    The validation context holds "section_class", which is `registry.section_class`: this module stands below the
+    registry. A name that cannot be used is one problem among others, so that a file's problems are reported together.
     """
 
-    def validate(value: Any, info: ValidationInfo) -> Any:
+    kind: str
+    """What is registered: modality, masking, encoder, objective or probe."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The plugin's class first; then what it made is checked to be a section."""
+        return core_schema.with_info_before_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A placeholder: `jepa_core.config.schema` puts the installed plugins' classes in its place."""
+        return {PLACEHOLDER: self.kind}
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, Section):
             return value
-        if not isinstance(value, dict):
-            raise PydanticCustomError("section", "expected a mapping with a 'name'")
-        name = value.get("name")
+        name = value.get("name") if isinstance(value, dict) else None
         if not isinstance(name, str):
-            raise PydanticCustomError(
-                "section", "needs a 'name' (a string); `jepa plugins list` prints what is installed"
-            )
-        assert info.context is not None, "validate through jepa_core.config.parse"
-        return info.context["section_class"](kind, name).model_validate(value, context=info.context)
-
-    return BeforeValidator(validate)
+            raise PydanticCustomError("section", "not a section with a name")
+        assert info.context is not None, "read configurations with jepa_core.recipes.read_config"
+        try:
+            section = info.context["section_class"](self.kind, name)
+        except PluginError as error:
+            raise PydanticCustomError("plugin", "{message}", {"message": str(error), "error": error}) from error
+        return section.model_validate(value, context=info.context)
 
 
 class Schedule(Frozen):
@@ -65,8 +89,9 @@ class EmaConfig(Frozen):
 
     @model_validator(mode="after")
     def _momentum_is_a_share(self) -> Self:
-        if max(self.momentum.value, self.momentum.end or 0.0) > 1:
-            raise PydanticCustomError("momentum", "momentum must lie in [0, 1]")
+        largest = max(self.momentum.value, self.momentum.end or 0.0)
+        if largest > 1:
+            raise PydanticCustomError("momentum", "momentum lies between 0 and 1, got {value}", {"value": largest})
         return self
 
 
@@ -79,18 +104,12 @@ class OptimConfig(Frozen):
     """The predictor's learning rate as a multiple of the encoder's."""
     weight_decay: Schedule = Schedule(value=0.04, end=0.4)
     """Decoupled weight decay of matrices."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's moment decay rates, each in [0, 1)."""
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW's decay rates of the first and the second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's denominator offset."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm, applied to encoder and predictor apart, after unscaling; null clips nothing."""
-
-    @model_validator(mode="after")
-    def _betas_are_rates(self) -> Self:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise PydanticCustomError("betas", "betas must lie in [0, 1)")
-        return self
 
 
 class PredictorConfig(Frozen):
@@ -125,16 +144,10 @@ class TrainConfig(Frozen):
     """`auto`: bf16 where the processor computes with it (CPUs included), else fp32."""
     compile: bool = False
     """Compile encoder and predictor with torch.compile."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Loader processes per training process; `auto` counts cores; 0 loads in the training process."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of metrics.jsonl."""
-
-    @model_validator(mode="after")
-    def _workers_are_a_count(self) -> Self:
-        if self.workers != "auto" and self.workers < 0:
-            raise PydanticCustomError("workers", "workers must be 'auto' or at least 0")
-        return self
 
 
 class DataConfig(Frozen):
@@ -187,11 +200,11 @@ class TrackingConfig(Frozen):
     """Project name shown by the tracker."""
 
 
-ModalitySection = Annotated[SerializeAsAny[Section], _owned_by("modality")]
-MaskingSection = Annotated[SerializeAsAny[Section], _owned_by("masking")]
-EncoderSection = Annotated[SerializeAsAny[Section], _owned_by("encoder")]
-ObjectiveSection = Annotated[SerializeAsAny[Section], _owned_by("objective")]
-ProbeSection = Annotated[SerializeAsAny[Section], _owned_by("probe")]
+ModalitySection = Annotated[SerializeAsAny[Section], OwnedBy("modality")]
+MaskingSection = Annotated[SerializeAsAny[Section], OwnedBy("masking")]
+EncoderSection = Annotated[SerializeAsAny[Section], OwnedBy("encoder")]
+ObjectiveSection = Annotated[SerializeAsAny[Section], OwnedBy("objective")]
+ProbeSection = Annotated[SerializeAsAny[Section], OwnedBy("probe")]
 
 
 class RunConfig(Frozen):

@@ -1,0 +1,117 @@
+"""From a file and overrides to a configuration: layers of values, then one validation that reports every problem."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from jepa_core.config.base import merge
+from jepa_core.config.problems import problems_of
+from jepa_core.config.schema import SectionClass, inside
+from jepa_core.config.text import parse, parse_mapping, read_text
+from jepa_core.config.tree import RunConfig
+from jepa_core.errors import ConfigError, PluginError
+from jepa_core.plugin import Modality
+
+
+def read(
+    path: str | Path | None,
+    overrides: Sequence[str],
+    text: str | None,
+    *,
+    section_class: SectionClass,
+    modality: Callable[[str], Modality],
+) -> RunConfig:
+    """See `jepa_core.recipes.read_config`, which supplies the last two from the registry."""
+    where = "" if path is None else str(path)
+    if text is None and path is not None:
+        text = read_text(path)
+    given = merge({} if text is None else parse_mapping(text, where or "the configuration"), parse_overrides(overrides))
+    data, problems = complete(given, modality)
+    try:
+        config = RunConfig.model_validate(data, context={"section_class": section_class})
+    except ValidationError as error:
+        raise ConfigError([*problems, *problems_of(error, data, section_class)], where) from _cause(error)
+    if problems:
+        raise ConfigError(problems, where)
+    return config
+
+
+def complete(given: Mapping[str, Any], modality: Callable[[str], Modality]) -> tuple[dict[str, Any], list[str]]:
+    """What was given, laid over the modality's preset, its defaults and the tree's own; and problems of the preset.
+
+    A section that names another plugin than the layers below it starts afresh (`jepa_core.config.base.merge`).
+    """
+    layers: list[Mapping[str, Any]] = [_named_by_default(), given]
+    problems: list[str] = []
+    plugin = _modality(inside(given.get("modality"), "name"), modality)
+    preset = given.get("preset")
+    if plugin:
+        layers.insert(1, plugin.defaults)
+        if isinstance(preset, str) and preset in plugin.presets:
+            layers.insert(2, plugin.presets[preset])
+        elif isinstance(preset, str):
+            problems.append(_unknown_preset(preset, plugin))
+    return _plain(reduce(merge, layers)), problems
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """One layer from `a.b=c` texts, later ones winning; a value is YAML, and a number in a path is a position."""
+    layer: dict[str, Any] = {}
+    problems: list[str] = []
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not separator or not all(keys):
+            problems.append(f"--set '{override}': expected KEY.KEY=VALUE, such as optim.lr.value=3e-4.")
+            continue
+        try:
+            value = parse(text)
+        except ValueError as error:
+            problems.append(f"--set '{override}': the value is not valid YAML: {error}. Quotes make it text.")
+            continue
+        layer = merge(layer, reduce(lambda inner, key: {key: inner}, reversed(keys), value))
+    if problems:
+        raise ConfigError(problems)
+    return layer
+
+
+def _named_by_default() -> dict[str, Any]:
+    """The sections that the tree itself fills with a registered name."""
+    fields = RunConfig.model_fields.items()
+    return {key: field.get_default(call_default_factory=True) for key, field in fields if field.default_factory}
+
+
+def _modality(name: Any, modality: Callable[[str], Modality]) -> Modality | None:
+    """The plugin; a name that cannot be used is reported by the section that holds it, with all other problems."""
+    try:
+        return modality(name) if isinstance(name, str) else None
+    except PluginError:
+        return None
+
+
+def _unknown_preset(preset: str, plugin: Modality) -> str:
+    near = difflib.get_close_matches(preset, plugin.presets, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    known = ", ".join(plugin.presets) or "none"
+    return (
+        f"preset: '{preset}' is no preset of {plugin.name}.{hint} Known: {known}. See: jepa config show {plugin.name}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A copy in plain mappings and tuples: a file, and a plugin's defaults, may hold other kinds of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return tuple(_plain(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+def _cause(error: ValidationError) -> Exception:
+    """The import error behind a plugin that cannot be used, where there is one: `--debug` shows it."""
+    errors = (each.get("ctx", {}).get("error") for each in error.errors(include_url=False))
+    return next((each for each in errors if isinstance(each, PluginError)), error)

@@ -1,0 +1,106 @@
+"""From pydantic's errors to sentences that say what was given, what is allowed and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from jepa_core.config.schema import Place, SectionClass, inside
+from jepa_core.config.tree import RunConfig
+
+_LONGEST_VALUE = 60
+# Errors that the schema explains: a wrong type, or a value out of range.
+_EXPLAINED = {
+    *(
+        "section",
+        "model_type",
+        "tuple_type",
+        "dict_type",
+        "string_type",
+        "bool_type",
+        "is_instance_of",
+        "none_required",
+    ),
+    *("int_type", "int_from_float", "int_parsing_size", "float_type", "finite_number", "literal_error"),
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_short", "too_long"),
+}
+
+
+def problems_of(error: ValidationError, data: dict[str, Any], section_class: SectionClass) -> list[str]:
+    """One sentence per problem, each beginning with its dotted path; `data` is what was validated."""
+    root = Place.of(RunConfig, section_class, data)
+    name = inside(inside(data, "modality"), "name")
+    details = error.errors(include_url=False)
+    unusable = {"missing", "plugin", "section"}
+    modality_failed = any(each["loc"] == ("modality",) and each["type"] in unusable for each in details)
+    see = "jepa plugins list" if modality_failed else f"jepa config show {name}"
+    sentences: list[str] = []
+    for each in details:
+        if modality_failed and each["type"] == "missing" and each["loc"] == ("masking",):
+            continue  # the modality would have brought it
+        path = _path(each, data)
+        sentence = _sentence(each, path, root)
+        tail = "" if each["type"] == "plugin" else f" See: {see}"
+        owner = ".name" if each["type"] == "plugin" else ""
+        sentences.append(f"{dotted(path)}{owner}: {sentence}{tail}")
+    return list(dict.fromkeys(sentences))
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """For messages: "optim.lr.value"; the whole file has no path of its own."""
+    return ".".join(map(str, path)) or "the configuration"
+
+
+def shown(value: Any) -> str:
+    """A value for a message: in the notation of the file, cut where it is long."""
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]} ..."
+
+
+def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
+    """The place in the file; pydantic also names the alternative of a union that it tried, which nobody wrote."""
+    path: list[str | int] = []
+    for part in error["loc"]:
+        present = part in data if isinstance(data, dict) else isinstance(data, tuple) and isinstance(part, int)
+        last_of_missing = error["type"] == "missing" and part == error["loc"][-1]
+        if present or last_of_missing:
+            path.append(part)
+            data = inside(data, part)
+    return tuple(path)
+
+
+def _place(path: Sequence[str | int], root: Place) -> Place | None:
+    place: Place | None = root
+    for part in path:
+        place = place.at(part) if place else None
+    return place
+
+
+def _sentence(error: ErrorDetails, path: tuple[str | int, ...], root: Place) -> str:
+    place, kind = _place(path, root), error["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(str(path[-1]), path[:-1], root)
+    if kind == "plugin":
+        return error["msg"]
+    if place and kind == "missing":
+        return f"is required: {place.expected()}. {' '.join(place.description().split())}"
+    if place and kind in _EXPLAINED:
+        return f"expected {place.expected()}; got {shown(error['input'])}."
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return message if message.endswith((".", "?")) else f"{message}."
+
+
+def _unknown_key(key: str, parent: tuple[str | int, ...], root: Place) -> str:
+    place = _place(parent, root)
+    keys = place.keys() if place else []
+    if near := difflib.get_close_matches(key, keys, n=1):
+        return f"unknown key. Did you mean '{near[0]}'?"
+    elsewhere = [dotted(path) for path in root.paths() if path[-1] == key]
+    if elsewhere:
+        return f"unknown key here. Did you mean {' or '.join(elsewhere)}?"
+    return f"unknown key. Allowed: {', '.join(keys)}."

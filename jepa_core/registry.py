@@ -1,0 +1,268 @@
+"""Names to plugins: five entry-point groups, one generic class.
+
+Nothing happens at import. Metadata of installed packages is read at a registry's first use, and only the plugin that is
+asked for is imported. Two environment variables steer it:
+
+JEPA_PLUGINS=these,those
+    Only the plugins of these distributions exist, besides the core's own and those registered in this process.
+    An item is a distribution's name, with or without a leading "jepa-".
+JEPA_STRICT_PLUGINS=1
+    The first use of a registry imports all of its plugins and raises the first problem: for continuous integration,
+    where a broken plugin must not wait until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, Literal, TypeVar
+
+from jepa_core import plugin as interface
+from jepa_core.config.base import Section
+from jepa_core.errors import PluginConflict, PluginError, PluginIncompatible, PluginLoadError, PluginNotFound
+from jepa_core.plugin import EncoderPlugin, Masking, Modality, ObjectivePlugin, Plugin, ProbePlugin
+from jepa_core.supply import CORE, IN_PROCESS, Kind, allowed, conflict, described, named, not_found, provenance_of
+from jepa_core.types import Provenance
+
+State = Literal["available", "loaded", "broken", "conflict", "incompatible"]
+Scan = Callable[[str], Iterable[EntryPoint]]
+
+P = TypeVar("P", bound=Modality | Plugin)
+F = TypeVar("F", bound=Plugin)
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+Anything = TypeVar("Anything")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a registered name without running its code."""
+
+    name: str
+    """The registered name."""
+    kind: Kind
+    """What it is."""
+    state: State
+    """`available` was not asked for yet; the last three raise when they are used."""
+    provenance: tuple[Provenance, ...]
+    """Who supplies it; more than one is a conflict."""
+    summary: str = ""
+    """The plugin's own line, once it is loaded."""
+    error: str = ""
+    """Why using it raises."""
+
+
+def installed(group: str) -> Iterable[EntryPoint]:
+    """The entry points of every installed distribution."""
+    return entry_points(group=group)
+
+
+class Registry(Generic[P]):
+    """Plugins of one kind by name.
+
+    >>> from jepa_core.registry import objectives
+    >>> objectives.get("l2").summary
+    'squared error'
+    """
+
+    def __init__(self, kind: Kind, group: str, type_: type[P], scan: Scan = installed) -> None:
+        """Names come from the entry points of `group`; every plugin is an instance of `type_`."""
+        self.kind: Kind = kind
+        self._group, self._type, self._scan = group, type_, scan
+        self._scanned: dict[str, dict[Provenance, EntryPoint]] | None = None
+        self._here: dict[str, P] = {}
+        self._loaded: dict[tuple[str, Provenance], P] = {}
+        self._failed: dict[tuple[str, Provenance], PluginError] = {}
+
+    def get(self, name: str) -> P:
+        """The plugin of this name, imported if need be.
+
+        Raises:
+            PluginNotFound: nobody supplies the name.
+            PluginConflict: more than one distribution does; none is picked.
+            PluginLoadError: its import failed, or what was imported is no such plugin.
+            PluginIncompatible: it was written for an API version that this core does not speak.
+        """
+        found = self._claims()
+        if _strict():
+            for each in found:
+                self._use(each, found[each])
+        if name not in found:
+            hidden = name in (self._scanned or ())
+            raise PluginNotFound(not_found(self.kind, name, tuple(found), hidden))
+        return self._use(name, found[name])
+
+    def suppliers(self, name: str) -> tuple[Provenance, ...]:
+        """Who supplies a name; empty where nobody does."""
+        return tuple(self._claims().get(name, ()))
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that is installed, healthy or not, in order."""
+        return tuple(sorted(self._claims()))
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What is installed, by name, from metadata alone (but see JEPA_STRICT_PLUGINS)."""
+        found = self._claims()
+        if _strict():
+            for name in found:
+                self._use(name, found[name])
+        return tuple(self._entry(name, found[name]) for name in sorted(found))
+
+    def register(self, plugin: Anything) -> Anything:
+        """Supply a plugin from this process, and return it; also a decorator of a Modality subclass.
+
+        Registering a name again replaces it, as rerunning a notebook's cell does. A name that an installed package
+        supplies too is a conflict when it is used.
+        """
+        self._add(plugin)
+        return plugin
+
+    @contextmanager
+    def temporarily(self, plugin: P | type[P]) -> Generator[P]:
+        """`register` for the length of a with block; what the name meant in this process before comes back after it."""
+        before = dict(self._here)
+        try:
+            yield self._add(plugin)
+        finally:
+            self._here = before
+
+    def _add(self, plugin: object) -> P:
+        instance = plugin() if isinstance(plugin, type) else plugin
+        name = getattr(instance, "name", "")
+        self._here[name] = self._checked(instance, name, IN_PROCESS)
+        return self._here[name]
+
+    def _claims(self) -> dict[str, dict[Provenance, EntryPoint | None]]:
+        """Who supplies what; an in-process plugin has no entry point."""
+        if self._scanned is None:
+            self._scanned = {}
+            for point in self._scan(self._group):
+                self._scanned.setdefault(point.name, {})[provenance_of(point)] = point
+        found: dict[str, dict[Provenance, EntryPoint | None]] = {}
+        for name, points in self._scanned.items():
+            kept = {source: point for source, point in points.items() if allowed(source.distribution)}
+            if kept:
+                found[name] = dict(kept)
+        for name in self._here:
+            found.setdefault(name, {})[IN_PROCESS] = None
+        return found
+
+    def _use(self, name: str, claims: Mapping[Provenance, EntryPoint | None]) -> P:
+        if len(claims) > 1:
+            raise PluginConflict(conflict(self.kind, name, tuple(claims)))
+        ((source, point),) = claims.items()
+        if point is None:
+            return self._here[name]
+        key = name, source
+        if failure := self._failed.get(key):
+            raise type(failure)(str(failure)) from failure.__cause__
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = self._load(name, source, point)
+            except PluginError as error:
+                self._failed[key] = error
+                raise
+        return self._loaded[key]
+
+    def _load(self, name: str, source: Provenance, point: EntryPoint) -> P:
+        try:
+            plugin = point.load()
+        except Exception as error:  # the plugin border: a stranger's module may raise anything
+            raise PluginLoadError(
+                f"{self.kind} '{name}': {named(source)} cannot be imported: {type(error).__name__}: {error}. "
+                f"Mend or reinstall it, or remove it: pip uninstall {source.distribution}"
+            ) from error
+        return self._checked(plugin, name, source)
+
+    def _checked(self, plugin: object, name: str, source: Provenance) -> P:
+        """The plugin, if it is of the right kind and complete, goes by `name` and speaks our API version."""
+        what = f"{self.kind} '{name}': {named(source)}"
+        if not isinstance(plugin, self._type):
+            raise PluginLoadError(f"{what} is {described(plugin)}, and must be an instance of {self._type.__name__}.")
+        missing = [each for each in ("name", "summary", "Config") if not hasattr(plugin, each)]
+        if missing:
+            raise PluginLoadError(f"{what} has no {' and no '.join(missing)}.")
+        if plugin.name != name:
+            raise PluginLoadError(f"{what} calls itself '{plugin.name}': the two names must be the same.")
+        _check_version(what, plugin.api_version, source)
+        return plugin
+
+    def _entry(self, name: str, claims: Mapping[Provenance, EntryPoint | None]) -> Entry:
+        entry = Entry(name, self.kind, "available", tuple(claims))
+        if len(claims) > 1:
+            return replace(entry, state="conflict", error=conflict(self.kind, name, tuple(claims)))
+        key = name, next(iter(claims))
+        if failure := self._failed.get(key):
+            state: State = "incompatible" if isinstance(failure, PluginIncompatible) else "broken"
+            return replace(entry, state=state, error=str(failure))
+        plugin = self._here.get(name) or self._loaded.get(key)
+        return replace(entry, state="loaded", summary=plugin.summary) if plugin else entry
+
+
+class FactoryRegistry(Registry[F]):
+    """Plugins that build one object from a section of the configuration."""
+
+    def define(self, config: type[Section], summary: str = "", **traits: Any) -> Callable[[Factory], Factory]:
+        """Decorate what builds the object, a class or a function; the name is the default of `config.name`.
+
+        `traits` are the other fields of the plugin class, such as `num_axes` of a masking strategy.
+
+        >>> from jepa_core.config import Section
+        >>> objectives = FactoryRegistry("objective", "doc.objectives", ObjectivePlugin)
+        >>> class CosineConfig(Section):
+        ...     name: str = "cosine"
+        >>> @objectives.define(CosineConfig, "one minus the cosine")
+        ... def cosine(config):
+        ...     return lambda predicted, targets: 1 - predicted.cosine_similarity(targets)
+        >>> objectives.get("cosine").summary
+        'one minus the cosine'
+        """
+
+        def decorate(factory: Factory) -> Factory:
+            name = config.model_fields["name"].default
+            self.register(self._type(name, config, factory, summary, **traits))
+            return factory
+
+        return decorate
+
+
+modalities = Registry[Modality]("modality", "jepa.modalities", Modality)
+maskings = FactoryRegistry[Masking]("masking", "jepa.maskings", Masking)
+objectives = FactoryRegistry[ObjectivePlugin]("objective", "jepa.objectives", ObjectivePlugin)
+encoders = FactoryRegistry[EncoderPlugin]("encoder", "jepa.encoders", EncoderPlugin)
+probes = FactoryRegistry[ProbePlugin]("probe", "jepa.probes", ProbePlugin)
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    each.kind: each for each in (modalities, maskings, objectives, encoders, probes)
+}
+
+
+def section_class(kind: str, name: str) -> type[Section]:
+    """The class that validates the section of a registered name; raises PluginError as `Registry.get` does."""
+    return REGISTRIES[kind].get(name).Config
+
+
+def _strict() -> bool:
+    return os.environ.get("JEPA_STRICT_PLUGINS", "0") not in {"", "0"}
+
+
+def _check_version(what: str, version: object, source: Provenance) -> None:
+    core = interface.API_VERSION
+    if version == core:
+        return
+    if version == core - 1:
+        warnings.warn(
+            f"{what} was written for plugin API {version}; this core speaks {core} and still accepts it. "
+            f"Upgrade it: pip install --upgrade {source.distribution}",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return
+    newer = isinstance(version, int) and version > core
+    raise PluginIncompatible(
+        f"{what} was written for plugin API {version!r}, and this core accepts {core - 1} and {core}. "
+        f"Upgrade {'the core' if newer else 'it'}: pip install --upgrade {CORE if newer else source.distribution}"
+    )
