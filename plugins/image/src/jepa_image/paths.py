@@ -1,0 +1,109 @@
+"""Many paths in little memory, and finding them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jepa_core.errors import DataError, UsageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+"""What counts as an image in a folder, whatever the case; a manifest may name any file."""
+
+log = logging.getLogger(__name__)
+
+
+class PathTable:
+    """Paths as one block of bytes and one integer each.
+
+    A Python list of a million strings costs about 100 MB in every worker, because reading a string writes its
+    reference count and so copies its page (pytorch issue 13246); this costs the characters and 8 bytes a path, and is
+    shared between forked workers.
+    """
+
+    def __init__(self, characters: np.ndarray, ends: np.ndarray) -> None:
+        """`characters` is (bytes,) uint8; `ends` is (paths,) int64, where each path ends."""
+        self._characters, self._ends = characters, ends
+
+    @classmethod
+    def of(cls, paths: Iterable[str]) -> PathTable:
+        """The table of `paths`, which may be a generator."""
+        characters, ends = bytearray(), array("q")
+        for path in paths:
+            characters += os.fsencode(path)
+            ends.append(len(characters))
+        return cls(np.frombuffer(bytes(characters), np.uint8), np.frombuffer(ends, np.int64))
+
+    def __len__(self) -> int:
+        """Number of paths."""
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        """The path at `index`, from 0."""
+        start = self._ends[index - 1] if index else 0
+        return os.fsdecode(self._characters[start : self._ends[index]].tobytes())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table."""
+        return self._characters.nbytes + self._ends.nbytes
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of that name is taken from a folder."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def class_folders(root: str) -> tuple[str, ...]:
+    """The names of the class folders in alphabetical order; empty where `root` is unlabelled.
+
+    It is unlabelled when it holds fewer than two folders, or an image of its own beside them.
+    """
+    with os.scandir(root) as entries:
+        children = [entry for entry in entries if not entry.name.startswith(".")]
+    folders = sorted(child.name for child in children if child.is_dir())
+    loose = any(is_image(child.name) and child.is_file() for child in children)
+    if len(folders) < 2 or loose:
+        return ()
+    if {folder.lower() for folder in folders} <= {"train", "training", "val", "valid", "validation", "test", "testing"}:
+        raise UsageError(
+            f"{root}: its folders ({', '.join(folders)}) are splits, not classes. Name one of them, "
+            f"for example {Path(root, folders[0])}"
+        )
+    return tuple(folders)
+
+
+def find_images(root: str) -> Iterator[str]:
+    """Paths below `root`, relative to it, in a fixed order; hidden files and folders are passed over.
+
+    Symbolic links are followed unless they lead back to a folder that they are in. Raises DataError for a folder that
+    cannot be listed: a sample that is left out in silence would change what an index means.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions.") from error
+
+    others = 0
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
+        here = Path(folder).resolve()
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and not _leads_back(folder, name, here)
+        )
+        for name in sorted(files):
+            if is_image(name):
+                yield os.path.relpath(os.path.join(folder, name), root) if folder != root else name
+            else:
+                others += 1
+    if others:
+        log.info("%s: %d files were passed over (hidden, or not %s)", root, others, " ".join(SUFFIXES))
+
+
+def _leads_back(folder: str, name: str, here: Path) -> bool:
+    """Whether a subfolder is a link to one of its own ancestors."""
+    path = Path(folder, name)
+    return path.is_symlink() and path.resolve() in (here, *here.parents)

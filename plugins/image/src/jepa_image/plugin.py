@@ -1,0 +1,124 @@
+"""What jepa-image registers. Importing this module imports no torch, torchvision or Pillow: methods import their own.
+
+Third parties copy this file: a modality is a configuration class and seven methods, and a masking strategy is one
+line (`masking_configs.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jepa_core.config import Section
+from jepa_core.errors import ConfigError
+from jepa_core.plugin import Modality, Source, Split, Transform
+from jepa_core.types import TokenGrid
+from jepa_image.config import ImageConfig
+from jepa_image.masking_configs import block, multiblock, quadrant
+from jepa_image.presets import DEFAULTS, PRESETS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+BASELINE_SIDE = 32
+"""Longest side of the raw-pixel baseline: more pixels would cost gigabytes and tell a linear probe little."""
+
+
+class ImageModality(Modality):
+    """Still images as a two-dimensional grid of patches."""
+
+    name: ClassVar[str] = "image"
+    summary: ClassVar[str] = "still images from folders, manifests or built-in data (I-JEPA)"
+    Config: ClassVar[type[Section]] = ImageConfig
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    unnormalised: ClassVar[Mapping[str, Any]] = {"mean": (0.0,), "std": (1.0,)}
+
+    def grid(self, config: ImageConfig) -> TokenGrid:
+        """One token per patch, for example 14 x 14."""
+        (height, width), (patch_height, patch_width) = config.size, config.patch
+        return TokenGrid((height // patch_height, width // patch_width), ("height", "width"))
+
+    def signal_shape(self, config: ImageConfig) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return (config.channels, *config.size)
+
+    def source(self, config: ImageConfig, split: Split) -> Source:
+        """Pretraining reads `pretrain`, or else `train`; probes are fitted on `train` and scored on `test`.
+
+        The test classes get the ids that they have in the training data.
+        """
+        from jepa_image.sources import BuiltinSource, open_path, vocabulary_of
+
+        if config.builtin:
+            return BuiltinSource(split == "probe_test", config.channels)
+        if split == "probe_test":
+            vocabulary = vocabulary_of(self._path(config, "train"), config.labels)
+            return open_path(self._path(config, "test"), config.channels, config.labels, vocabulary)
+        key = "pretrain" if split == "pretrain" and config.pretrain else "train"
+        return open_path(self._path(config, key), config.channels, config.labels)
+
+    @staticmethod
+    def _path(config: ImageConfig, key: str) -> str:
+        """The configured path; raises ConfigError where there is none."""
+        path = getattr(config, key)
+        if path is None:
+            raise ConfigError(
+                f"modality.{key}: not set. It is a folder of images or a .csv or .parquet manifest: "
+                f"--set modality.{key}=PATH (or --set modality.builtin=fashion-mnist for the built-in data)"
+            )
+        return path
+
+    def open(self, config: ImageConfig, path: str) -> Source:
+        """A folder, a manifest or one image."""
+        from jepa_image.sources import open_path
+
+        return open_path(path, config.channels, config.labels)
+
+    def transform(self, config: ImageConfig, train: bool) -> Transform:
+        """Random crop and mirror, or resize and centre crop; both normalise."""
+        from jepa_image.transforms import EvaluationTransform, Normalise, TrainingTransform
+
+        normalise = Normalise(config.mean, config.std)
+        if train:
+            return TrainingTransform(
+                config.size, config.crop_scale, config.crop_ratio, config.flip, config.interpolation, normalise
+            )
+        return EvaluationTransform(config.size, config.resize or config.size, config.interpolation, normalise)
+
+    def tokenizer(self, config: ImageConfig, width: int) -> nn.Module:
+        """Patches and one matrix product."""
+        from jepa_image.tokenizer import PatchTokenizer
+
+        return PatchTokenizer(config.channels, config.patch, width)
+
+    def baseline(self, config: ImageConfig, signal: Tensor) -> Tensor:
+        """The pixels themselves, averaged down to at most 32 x 32 where there are more."""
+        from torch.nn import functional as F
+
+        height, width = config.size
+        return F.adaptive_avg_pool2d(signal, (min(height, BASELINE_SIDE), min(width, BASELINE_SIDE))).flatten(1)
+
+    def picture(self, config: ImageConfig, signal: Tensor) -> np.ndarray:
+        """The image as it was before normalisation: grey repeated, of more than three channels the first three.
+
+        Values beyond [0, 1] (measurements in .npy files) are squeezed into it, image by image.
+        """
+        from jepa_image.transforms import Normalise
+
+        values = Normalise(config.mean, config.std).undo(signal.detach().float())
+        values = values[:3] if len(values) >= 3 else values[:1].expand(3, -1, -1)
+        low, high = values.min().clamp(max=0), values.max().clamp(min=1)
+        return ((values - low) / (high - low) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+    def demo(self) -> str:
+        """`jepa demo image`."""
+        from importlib import resources
+
+        return resources.files("jepa_image").joinpath("demo.yaml").read_text(encoding="utf-8")
+
+
+image = ImageModality()
+
+__all__ = ["ImageModality", "block", "image", "multiblock", "quadrant"]
