@@ -26,10 +26,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from jepa_core.config import RunConfig
+from jepa_core.config.text import to_yaml
 from jepa_core.config.tree import CheckpointConfig
 from jepa_core.errors import CheckpointError, UsageError
 from jepa_core.model import Encoder, Parts
-from jepa_core.recipes import read_config, to_yaml
+from jepa_core.recipes import read_config
 
 FORMAT = 1
 """Of the layout above; written into state.json."""
@@ -254,7 +255,16 @@ def config_differences(saved: Mapping[str, Any], given: Mapping[str, Any], path:
     return lines
 
 
-MAY_CHANGE = ("train.accumulate", "train.workers", "train.log_every", "train.compile", "checkpoint", "collapse", "tracking", "probes")
+MAY_CHANGE = (
+    "train.accumulate",
+    "train.workers",
+    "train.log_every",
+    "train.compile",
+    "checkpoint",
+    "collapse",
+    "tracking",
+    "probes",
+)
 """What a resumed run may set anew: nothing in it changes a weight (but for the order of additions)."""
 
 

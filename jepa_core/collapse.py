@@ -48,7 +48,7 @@ def effective_rank(features: Float[Tensor, "samples dim"]) -> float:
 
 
 def channel_std(tokens: Float[Tensor, "batch tokens dim"]) -> float:
-    """Mean standard deviation per channel of layer-normed tokens, over samples and tokens: 1 at most, 0 when constant."""
+    """Mean standard deviation per channel of layer-normed tokens, over samples and tokens: 1 at most, 0 if equal."""
     return float(F.layer_norm(tokens, tokens.shape[-1:]).flatten(0, 1).std(0).mean())
 
 

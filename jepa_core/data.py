@@ -169,7 +169,9 @@ def count_workers(workers: int | str, processes_here: int = 1) -> int:
     return min(8, share - 1) if share > 2 else 0
 
 
-def loader(dataset: SignalDataset, sampler: StepSampler, collate: Collate, workers: int, pin: bool) -> DataLoader[Batch]:
+def loader(
+    dataset: SignalDataset, sampler: StepSampler, collate: Collate, workers: int, pin: bool
+) -> DataLoader[Batch]:
     """Batches in the sampler's order; the same ones for any number of workers."""
     return DataLoader(
         dataset,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jepa_core.model import Encoder
 
@@ -43,7 +44,7 @@ class TargetEncoder(nn.Module):
         """target = momentum * target + (1 - momentum) * context, in place, on local shards, in the weights' fp32."""
         ours = [_local(parameter) for parameter in self.encoder.parameters()]
         theirs = [_local(parameter) for parameter in encoder.parameters()]
-        torch._foreach_lerp_(ours, theirs, 1 - momentum)
+        get_ema_multi_avg_fn(momentum)(ours, theirs, None)  # one fused lerp
         for mine, other in zip(self.encoder.buffers(), encoder.buffers(), strict=True):
             mine.copy_(other)
 

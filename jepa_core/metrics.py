@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -62,7 +62,7 @@ class Pace:
         self._since, self._waited, self._samples = time.perf_counter(), 0.0, 0
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """Counts the time inside as waiting."""
         begin = time.perf_counter()
         yield

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from jepa_core.config.tree import OptimConfig
@@ -35,11 +34,10 @@ def set_hyperparameters(optimizer: Optimizer, config: OptimConfig, step: int, st
 
 def clip_gradients(part: nn.Module, max_norm: float | None) -> Tensor:
     """The norm of a part's gradients, after scaling them down to `max_norm` where they exceed it."""
-    parameters: Iterable[nn.Parameter] = [p for p in part.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
     if max_norm is not None:
-        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-    return norm if not hasattr(norm, "full_tensor") else norm.full_tensor()  # pyright: ignore
+        nn.utils.clip_grads_with_norm_(part.parameters(), max_norm, norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -48,6 +46,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         if device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
         else:
-            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+            # torch has no public name for this; it speaks of the CPUs that compute bf16 rather than emulate it.
+            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
             precision = "bf16" if fast else "fp32"
     return {"fp32": "no"}.get(precision, precision)

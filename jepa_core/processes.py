@@ -38,10 +38,12 @@ def make_accelerator(config: RunConfig, run: RunFolder) -> Accelerator:
             "or train without: --set 'tracking.trackers=[]'."
         )
     # accelerate keeps one state per Python process and refuses a second precision; several runs may share a process.
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
+    GradientState._reset_state()  # pyright: ignore[reportPrivateUsage]
+    device = PartialState().device
+    assert device is not None
     accelerator = Accelerator(
-        mixed_precision=resolve_precision(config.train.precision, PartialState().device),
+        mixed_precision=resolve_precision(config.train.precision, device),
         gradient_accumulation_steps=config.train.accumulate,
         log_with=list(config.tracking.trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path / "trackers")),
@@ -65,8 +67,10 @@ def on_main_process(accelerator: Accelerator, action: Callable[[], None]) -> Non
         except JepaError as caught:
             error = caught
     failed = torch.tensor(float(error is not None), device=accelerator.device)
-    if float(accelerator.reduce(failed, "sum")):  # pyright: ignore[reportArgumentType]
-        raise error or JepaError(f"process {accelerator.process_index} ends: the main process failed (see its message).")
+    if float(accelerator.reduce(failed, "sum")):  # pyright: ignore[reportArgumentType]  (a tensor in, a tensor out)
+        raise error or JepaError(
+            f"process {accelerator.process_index} ends: the main process failed (see its message)."
+        )
 
 
 def process_share(config: RunConfig, accelerator: Accelerator) -> Share:

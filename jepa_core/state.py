@@ -20,13 +20,14 @@ from jepa_core.checkpoint import (
     require_same_config,
     write_checkpoint,
 )
+from jepa_core.config.text import config_hash, to_yaml
 from jepa_core.data import INITIALISATION
 from jepa_core.ema import TargetEncoder
 from jepa_core.masking import seed_of
 from jepa_core.model import Parts
 from jepa_core.optim import build_optimizer, set_hyperparameters
 from jepa_core.processes import on_main_process
-from jepa_core.recipes import config_hash, to_yaml, versions
+from jepa_core.recipes import versions
 from jepa_core.schedules import momentum_at
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,12 @@ class TrainingState:
         tensors["optimizer"] = optimizer_tensors(self.optimizer, self.model)
         counters = {"step": self.step, "taken": self.taken, "seconds": self.seconds}
         scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
-        state = {**counters, "scaler": scaler, "config_hash": config_hash(self.config), "versions": versions(self.config)}
+        state = {
+            **counters,
+            "scaler": scaler,
+            "config_hash": config_hash(self.config),
+            "versions": versions(self.config),
+        }
 
         def write() -> None:
             write_checkpoint(run.checkpoint(self.step), tensors, state, to_yaml(self.config))

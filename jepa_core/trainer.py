@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate.utils import gather_object
+from jaxtyping import Float
 from torch import Tensor
 
 from jepa_core import collapse
@@ -36,17 +37,16 @@ MOST_SKIPPED = 50
 """Updates in a row that the fp16 scaler may skip before the run ends with an error."""
 
 
-@dataclass
-class Passes:
-    """What the passes of one step on this process gave, until the processes have agreed on it."""
+@dataclass(frozen=True)
+class Pass:
+    """What is kept of one forward and backward pass of this process."""
 
-    loss: list[Tensor] = field(default_factory=list)
-    """Weighted sum of the losses of each pass."""
-    weight: list[Tensor] = field(default_factory=list)
-    """Readable samples of each pass."""
-    unreadable: list[Unreadable] = field(default_factory=list)
-    suspects: list[tuple[tuple[SampleKey, ...], Tensor]] = field(default_factory=list)
-    """The samples of each pass with their losses, to name those whose loss is not finite."""
+    keys: tuple[SampleKey, ...]
+    losses: Float[Tensor, "batch"]
+    weight: Float[Tensor, "batch"]
+    unreadable: tuple[Unreadable, ...]
+    measured: dict[str, float | None] | None
+    """What the collapse monitor found, where it looked."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Trainer:
         *,
         resume: bool = False,
         init: RunFolder | None = None,
-        on_row: Callable[[Mapping[str, Any]], None] = lambda row: None,
+        on_row: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         """Build everything; with `resume`, continue from the newest checkpoint if there is one.
 
@@ -153,42 +153,50 @@ class Trainer:
 
     def _update(self, batches: Iterator[Batch], interruption: Interruption, log: MetricsLog) -> bool:
         """One optimizer step over all passes of this process; returns whether the run is to stop after it."""
-        passes = Passes()
-        for number in self.share.slices():
-            batch = next(batches)
-            torch.manual_seed(seed_of(self.config.seed, DROPOUT, self.state.taken, number))
-            with self.accelerator.accumulate(self.state.wrapped):
-                losses, outputs, targets = self._forward(batch)
-                # Over the nominal size: an unreadable sample is absent, whichever process or pass it falls to.
-                self.accelerator.backward((losses * batch.weight).sum() / len(losses))
-            passes.loss.append((losses.detach() * batch.weight).sum())
-            passes.weight.append(batch.weight.sum())
-            passes.unreadable += batch.unreadable
-            passes.suspects.append((batch.keys, losses.detach()))
+        slices = self.share.slices()
+        passes = [self._pass(next(batches), number, look=number == slices[-1]) for number in slices]
         agreed = self._agree(passes, interruption)
         self._require_finite(agreed, passes)
         self._note_unreadable(agreed, passes)
         values = self.state.move()
         self.pace.count(self.config.train.batch_size)
-        if values is not None:
-            self._record(log, {"loss": agreed.loss, **values}, agreed, (batch, outputs, targets))
         self._skipped = 0 if values is not None else self._skipped + 1
+        if values is not None:
+            self._record(log, {"loss": agreed.loss, **values}, agreed, passes[-1].measured)
         return agreed.stop
 
-    def _agree(self, passes: Passes, interruption: Interruption) -> Agreed:
-        """One reduction and one wait for the device per step, after the backward pass and before the update."""
+    def _pass(self, batch: Batch, number: int, look: bool) -> Pass:
+        """Forward and backward of one slice of the step; gradients add up. The collapse monitor may have a `look`."""
+        torch.manual_seed(seed_of(self.config.seed, DROPOUT, self.state.taken, number))
+        with self.accelerator.accumulate(self.state.wrapped):
+            losses, outputs, targets = self._forward(batch)
+            # Over the nominal size: an unreadable sample is absent, whichever process or pass it falls to.
+            self.accelerator.backward((losses * batch.weight).sum() / len(losses))
+        measured = self._measure(batch, outputs, targets) if look and self._is_measured(self.state.step + 1) else None
+        return Pass(batch.keys, losses.detach(), batch.weight, batch.unreadable, measured)
+
+    def _is_measured(self, step: int) -> bool:
+        return step % self.config.collapse.every == 0 or step == self.config.train.steps
+
+    def _measure(self, batch: Batch, outputs: list[ViewOutput], targets: Tensor) -> dict[str, float | None]:
+        """The collapse metrics of a pass; every process takes part, for the weights may be sharded."""
+        distance = self.state.target.distance(self.state.model.encoder)
+        return collapse.measure(self.parts.objective, outputs, targets, batch.views, batch.weight, distance)
+
+    def _agree(self, passes: Sequence[Pass], interruption: Interruption) -> Agreed:
+        """One reduction and one wait for the device per step, after the backward passes and before the update."""
         self.accelerator.unscale_gradients(self.state.optimizer)
         model, most = self.state.model, self.config.optim.clip_norm
-        norms = [clip_gradients(part, most) for part in (model.encoder, model.predictor)]
+        norms = torch.stack([clip_gradients(part, most) for part in (model.encoder, model.predictor)])
         asked = interruption.signal is not None or self._collapsed is not None
-        numbers = [float(asked), float(len(passes.unreadable))]
-        local = torch.stack([*map(torch.stack, (passes.loss, passes.weight))], 0).double().sum(1)
-        both = torch.cat([local, torch.tensor(numbers, dtype=torch.float64).to(local.device)])
-        loss, weight, stop, unreadable = self.accelerator.reduce(both, "sum").tolist()
-        first, second = torch.stack(norms).tolist()
-        return Agreed(loss / max(weight, 1.0), (first, second), stop > 0, int(unreadable))
+        loss = torch.stack([(each.losses * each.weight).sum() for each in passes]).double().sum()
+        weight = torch.stack([each.weight.sum() for each in passes]).double().sum()
+        flags = torch.tensor([asked, sum(len(each.unreadable) for each in passes)], dtype=torch.float64)
+        total: Any = self.accelerator.reduce(torch.cat([torch.stack([loss, weight]), flags.to(loss.device)]), "sum")
+        loss_sum, samples, stop, unreadable, encoder, predictor = torch.cat([total, norms.double()]).tolist()
+        return Agreed(loss_sum / max(samples, 1.0), (encoder, predictor), stop > 0, int(unreadable))
 
-    def _require_finite(self, agreed: Agreed, passes: Passes) -> None:
+    def _require_finite(self, agreed: Agreed, passes: Sequence[Pass]) -> None:
         """Raise NonFiniteLoss, naming step, process and samples, before any weight moves (promise 10)."""
         fp16 = self.accelerator.mixed_precision == "fp16"  # there the scaler skips an overflow, and lowers the scale
         gradients = all(map(math.isfinite, agreed.grad_norms)) or (fp16 and self._skipped < MOST_SKIPPED)
@@ -197,50 +205,45 @@ class Trainer:
         rank = self.accelerator.process_index
         samples = [
             self.source.where(key.index)
-            for keys, losses in passes.suspects
-            for key, loss in zip(keys, losses.tolist(), strict=True)
+            for each in passes
+            for key, loss in zip(each.keys, each.losses.tolist(), strict=True)
             if not math.isfinite(loss)
         ]
-        found = f"on process {rank} from {', '.join(samples[:8])}" if samples else f"not from a sample of process {rank}"
+        named = ", ".join(samples[:8])
+        where = f"on process {rank} from {named}" if samples else f"not from a sample of process {rank}"
         what = "loss" if not math.isfinite(agreed.loss) else "gradient norm"
         raise NonFiniteLoss(
-            f"step {self.state.step}: the {what} is not finite, {found}. No weight was moved; the last checkpoint is good. "
-            "Look at these samples, lower optim.lr, set optim.clip_norm, or train with --set train.precision=fp32."
+            f"step {self.state.step}: the {what} is not finite, {where}. No weight was moved; the last checkpoint is "
+            "good. Look at these samples, lower optim.lr, set optim.clip_norm, or --set train.precision=fp32."
         )
 
-    def _note_unreadable(self, agreed: Agreed, passes: Passes) -> None:
+    def _note_unreadable(self, agreed: Agreed, passes: Sequence[Pass]) -> None:
         """Put what any process could not read into everybody's quarantine."""
         if agreed.unreadable:
-            self.quarantine.add(gather_object(passes.unreadable), self.state.step, write=self.accelerator.is_main_process)
+            found = gather_object([bad for each in passes for bad in each.unreadable])
+            self.quarantine.add(found, self.state.step, write=self.accelerator.is_main_process)
 
     def _record(
-        self,
-        log: MetricsLog,
-        values: dict[str, Any],
-        agreed: Agreed,
-        last_pass: tuple[Batch, list[ViewOutput], Tensor],
+        self, log: MetricsLog, values: dict[str, Any], agreed: Agreed, measured: dict[str, float | None] | None
     ) -> None:
-        """Write the row of this step where one is due; the collapse monitor looks at the last pass."""
+        """Write the row of this step, where one is due."""
         step, config = self.state.step, self.config
-        measured = step % config.collapse.every == 0 or step == config.train.steps
-        distance = self.state.target.distance(self.state.model.encoder) if measured else 0.0
-        if not (measured or step % config.train.log_every == 0 or step == 1) or not self.accelerator.is_main_process:
+        due = measured is not None or step == 1 or step % config.train.log_every == 0
+        if not due or not self.accelerator.is_main_process:
             return
-        epoch = self.state.taken * config.train.batch_size / len(self.source)
         encoder, predictor = agreed.grad_norms
+        epoch = self.state.taken * config.train.batch_size / len(self.source)
         row: dict[str, Any] = {"step": step, "epoch": epoch, **values}
         row |= {"grad_norm_encoder": encoder, "grad_norm_predictor": predictor, "unreadable": len(self.quarantine)}
         row |= self.pace.read()
-        if measured:
-            batch, outputs, targets = last_pass
-            found = collapse.measure(self.parts.objective, outputs, targets, batch.views, batch.weight, distance)
-            row |= {f"collapse/{name}": value for name, value in found.items()}
-            row["collapse/warnings"] = collapse.warnings_of(found, config.collapse)
+        if measured is not None:
+            row |= {f"collapse/{name}": value for name, value in measured.items()}
+            row["collapse/warnings"] = collapse.warnings_of(measured, config.collapse)
         log.write(row)
-        self.on_row(row)
-        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
-        self.accelerator.log(numbers, step=step)
+        self.accelerator.log({name: value for name, value in row.items() if isinstance(value, float)}, step=step)
         self._watch_collapse(row)
+        if self.on_row is not None:
+            self.on_row(row)
 
     def _watch_collapse(self, row: Mapping[str, Any]) -> None:
         """Have the next step be the last one at a warning after the grace period, where the configuration says so."""

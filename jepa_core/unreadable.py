@@ -47,7 +47,8 @@ class UnreadableLog:
             first = next(iter(self.found.values()))
             raise DataError(
                 f"data.max_unreadable: {len(self)} of {self.num_samples} samples cannot be read, and "
-                f"{self.max_share:.1%} are allowed. The first is {first.where} ({first.reason}); all are in {self.path}. "
+                f"{self.max_share:.1%} are allowed. The first is {first.where} ({first.reason}); "
+                f"all are in {self.path}. "
                 "Mend or remove them, or allow more with --set data.max_unreadable=SHARE."
             )
         return new

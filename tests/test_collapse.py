@@ -34,7 +34,8 @@ def wanted(targets: torch.Tensor) -> torch.Tensor:
 def test_a_healthy_model_raises_nothing() -> None:
     targets = noise(BATCH, TOKENS, DIM)
     values = measured(targets, wanted(targets) + 0.1)
-    assert set(values) == set(METRICS) and warnings_of(values, CONFIG) == []
+    assert set(values) == set(METRICS)
+    assert warnings_of(values, CONFIG) == []
 
 
 def test_constant_targets_are_low_in_std_and_the_same_for_all() -> None:
@@ -69,7 +70,8 @@ def test_unreadable_rows_are_left_out() -> None:
     spoilt[3], weight[3] = 1e6, 0.0
     output = ViewOutput(noise(BATCH, 6, DIM), wanted(spoilt))
     values = measure(L2(L2Config()), [output], spoilt, [VIEW], weight, ema_distance=0.0)
-    assert values["relative_loss"] == pytest.approx(0.0) and warnings_of(values, CONFIG) == []
+    assert values["relative_loss"] == pytest.approx(0.0)
+    assert warnings_of(values, CONFIG) == []
 
 
 def test_one_sample_alone_cannot_be_compared() -> None:

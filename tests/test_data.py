@@ -5,8 +5,8 @@ from itertools import islice
 
 import pytest
 import torch
-from toy import toy_config
 from torch import Tensor
+from toy import toy_config
 
 from jepa_core.data import Batch, Collate, Share, SignalDataset, StepSampler, count_workers, loader, sample_key
 from jepa_core.model import Parts
@@ -35,7 +35,8 @@ def same(left: Batch, right: Batch) -> bool:
 def test_every_pass_over_the_data_takes_each_sample_once_in_a_new_order() -> None:
     keys = keys_of(StepSampler(0, 10, Share(4)), 5)
     first, second = keys[:10], keys[10:]
-    assert {key.epoch for key in first} == {0} and {key.epoch for key in second} == {1}
+    assert {key.epoch for key in first} == {0}
+    assert {key.epoch for key in second} == {1}
     assert Counter(key.index for key in keys) == Counter(dict.fromkeys(range(10), 2))
     assert [key.index for key in first] != [key.index for key in second]
 
@@ -56,7 +57,7 @@ def test_processes_and_passes_divide_a_step_without_overlap() -> None:
 
 
 def test_two_processes_and_two_passes_cut_a_step_into_the_same_slices() -> None:
-    alone = [keys for keys in islice(StepSampler(0, 100, Share(8, accumulate=2)), 2)]
+    alone = list(islice(StepSampler(0, 100, Share(8, accumulate=2)), 2))
     ranks = [next(iter(StepSampler(0, 100, Share(8, world=2, rank=rank)))) for rank in range(2)]
     assert alone == ranks
 
@@ -96,7 +97,9 @@ def test_augmentation_differs_between_passes_over_the_data() -> None:
 def test_an_unreadable_sample_is_a_zero_row_of_weight_zero_and_is_named() -> None:
     found = batches(Share(64), "modality.unreadable=[3, 5]", count=1)[0]
     bad = [row for row, key in enumerate(found.keys) if key.index in (3, 5)]
-    assert found.weight.sum() == 62 and not found.weight[bad].any() and not found.signal[bad].any()
+    assert found.weight.sum() == 62
+    assert not found.weight[bad].any()
+    assert not found.signal[bad].any()
     assert {each.index for each in found.unreadable} == {3, 5}
     assert all(each.where and each.reason for each in found.unreadable)
 
@@ -110,7 +113,8 @@ def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
     source.read = lambda index: (reads.append(index), read(index))[1]  # pyright: ignore[reportAttributeAccessIssue]
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=0)
     answers = [dataset[SampleKey(epoch, 3)][1] for epoch in range(3)]
-    assert reads == [3] and answers[0] == answers[1] == answers[2]
+    assert reads == [3]
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_auto_workers_leave_the_cores_to_the_training_processes() -> None:

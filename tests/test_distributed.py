@@ -17,7 +17,13 @@ import torch
 from safetensors.torch import load_file
 from toy_train import rows, train_toy
 
-RUN = ("train.steps=12", "checkpoint.every=6", "encoder.drop_path=0.2", "modality.unreadable=[7,9]", "data.max_unreadable=0.1")
+RUN = (
+    "train.steps=12",
+    "checkpoint.every=6",
+    "encoder.drop_path=0.2",
+    "modality.unreadable=[7,9]",
+    "data.max_unreadable=0.1",
+)
 
 
 def free_port() -> int:
@@ -36,7 +42,9 @@ def launch(folder: Path, *arguments: str, processes: int = 2) -> subprocess.Comp
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     newest = max((folder / "checkpoints").glob("step_*"))
     files = ("encoder", "predictor", "target_encoder")
-    return {f"{stem}/{name}": value for stem in files for name, value in load_file(newest / f"{stem}.safetensors").items()}
+    return {
+        f"{stem}/{name}": value for stem in files for name, value in load_file(newest / f"{stem}.safetensors").items()
+    }
 
 
 def test_two_processes_equal_two_accumulated_passes(tmp_path: Path) -> None:

@@ -31,4 +31,5 @@ def test_above_the_share_the_run_ends_with_the_first_path(tmp_path: Path) -> Non
 def test_other_processes_know_but_do_not_write(tmp_path: Path) -> None:
     log = UnreadableLog(tmp_path / "unreadable.jsonl", num_samples=100, max_share=0.1)
     log.add(BAD[:1], step=1, write=False)
-    assert len(log) == 1 and not (tmp_path / "unreadable.jsonl").exists()
+    assert len(log) == 1
+    assert not (tmp_path / "unreadable.jsonl").exists()
