@@ -1,0 +1,68 @@
+"""What the site takes from the code itself, so that it cannot go stale: `<!-- from code: NAME -->` in a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MARK = re.compile(r"<!-- from code: (\w+) -->")
+
+
+def command_line() -> str:
+    """Every command with its options."""
+    from typer import Context
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from jepa_core.cli import app
+
+    command = get_command(app)
+    text = get_docs_for_click(obj=command, ctx=Context(command), name="jepa")
+    return text.partition("\n")[2].replace("\n#", "\n##")
+
+
+def preset_differences() -> str:
+    """A row for every value of the configuration in which the image presets differ."""
+    from jepa_core.recipes import read_config
+    from jepa_core.registry import modalities
+
+    presets = list(modalities.get("image").presets)
+    columns = [flat(read_config(text=f"preset: {name}\nmodality: {{name: image}}\n").model_dump()) for name in presets]
+    keys = dict.fromkeys(key for column in columns for key in column if not key.endswith("preset"))
+    rows = [[f"`{key}`", *(shown(column.get(key, "")) for column in columns)] for key in keys]
+    head = [["", *(f"`{name}`" for name in presets)], ["---"] * (len(presets) + 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in head + [row for row in rows if len(set(row[1:])) > 1])
+
+
+def flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Leaves by dotted path."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+        leaves |= inner
+    return leaves
+
+
+def shown(value: object) -> str:
+    """A value as it would stand in a file."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def measured() -> str:
+    """The results table of benchmarks/README.md, below its title."""
+    text = (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    return text.partition("\n")[2]
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "command_line": command_line,
+    "preset_differences": preset_differences,
+    "measured": measured,
+}
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """mkdocs calls this for every page."""
+    return MARK.sub(lambda match: PARTS[match[1]](), markdown)

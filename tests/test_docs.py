@@ -1,0 +1,74 @@
+"""What the pages say is run: Python as programs, YAML as configurations, commands against the command line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click import Group
+from typer.main import get_command
+
+from jepa_core.cli import app
+from jepa_core.recipes import read_config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[tuple[str, list[str]]]:
+    for page in PAGES:
+        found = [text for kind, text in FENCE.findall(page.read_text(encoding="utf-8")) if kind == language]
+        if found:
+            yield page.relative_to(ROOT).as_posix(), found
+
+
+def each(language: str) -> list[object]:
+    return [
+        pytest.param(text, id=f"{page}-{number}")
+        for page, texts in blocks(language)
+        for number, text in enumerate(texts)
+    ]
+
+
+@pytest.mark.parametrize(("page", "texts"), [pytest.param(page, texts, id=page) for page, texts in blocks("python")])
+def test_the_python_of_a_page_runs_as_one_program(page: str, texts: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(texts), encoding="utf-8")
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", each("yaml"))
+def test_every_configuration_shown_is_valid(text: str) -> None:
+    assert read_config(text=text).modality.name
+
+
+@pytest.mark.parametrize("text", each("toml"))
+def test_every_project_file_shown_is_toml(text: str) -> None:
+    assert tomllib.loads(text)
+
+
+def lines() -> list[str]:
+    shown = (line for _, texts in blocks("console") for text in texts for line in text.splitlines())
+    return sorted({line for line in shown if line.startswith(("jepa ", "make "))})
+
+
+@pytest.mark.parametrize("line", lines())
+def test_every_command_shown_exists(line: str) -> None:
+    program, *words = shlex.split(line)
+    if program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        return
+    command = get_command(app)
+    while isinstance(command, Group):
+        assert words, f"{line}: names no command"
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options

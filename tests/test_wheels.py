@@ -1,0 +1,124 @@
+"""The four distributions as users get them: built, installed outside the repository, and run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    "jepa_core": ROOT,
+    "jepa_image": ROOT / "plugins/image/src",
+    "jepa_video": ROOT / "plugins/video/src",
+    "jepa_audio": ROOT / "plugins/audio/src",
+}
+
+pytestmark = pytest.mark.wheels
+
+
+def output_of(command: Sequence[str | Path], folder: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "JEPA_"))}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("wheels")
+    for package, source in PACKAGES.items():
+        project = source.parent if source.name == "src" else source
+        build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / package, project]
+        output_of(build, folder)
+    return {package: next((folder / package).glob("*.whl")) for package in PACKAGES}
+
+
+def environment(folder: Path, wheels: Sequence[Path]) -> Path:
+    """A new environment with `wheels`, and what this one has besides our own packages; its folder of programs.
+
+    Torch alone is gigabytes, so what others wrote is linked, not installed again.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    variables = {"base": str(folder), "platbase": str(folder)}
+    site = Path(sysconfig.get_path("purelib", "venv", variables))
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(("jepa_", "_editable_impl_jepa_", "__pycache__")):
+            (site / entry.name).symlink_to(entry)
+    programs = Path(sysconfig.get_path("scripts", "venv", variables))
+    install = ["pip", "--python", programs / "python", "install", "--quiet", "--no-deps", "--no-index", *wheels]
+    output_of([sys.executable, "-m", *install], folder)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def everything(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("everything"), list(wheels.values()))
+
+
+@pytest.fixture(scope="module")
+def core_alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("core_alone"), [wheels["jepa_core"]])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wheel_holds_what_is_committed_under_its_one_import_name(package: str, wheels: dict[str, Path]) -> None:
+    files = {name for name in zipfile.ZipFile(wheels[package]).namelist() if ".dist-info/" not in name}
+    listed = output_of(["git", "ls-files", "-z", package], PACKAGES[package]).split("\0")
+    assert files == {name for name in listed if name}
+    assert f"{package}/py.typed" in files
+    assert not any("test" in Path(name).parts or "tests" in Path(name).parts for name in files)
+
+
+def test_the_wheels_carry_templates_and_built_in_data(wheels: dict[str, Path]) -> None:
+    core = zipfile.ZipFile(wheels["jepa_core"]).namelist()
+    assert any(name.startswith("jepa_core/report/") and not name.endswith(".py") for name in core)
+    image = zipfile.ZipFile(wheels["jepa_image"]).namelist()
+    assert any(name.startswith("jepa_image/data/") for name in image)
+
+
+def test_installed_wheels_register_everything_outside_the_repository(everything: Path, tmp_path: Path) -> None:
+    where = output_of([everything / "python", "-c", "import jepa_core; print(jepa_core.__file__)"], tmp_path)
+    assert str(ROOT) not in where
+    entries = json.loads(output_of([everything / "jepa", "plugins", "list", "--json"], tmp_path))
+    names = {(entry["kind"], entry["name"]) for entry in entries}
+    assert {("modality", "image"), ("masking", "multiblock"), ("masking", "random"), ("encoder", "vit")} <= names
+    assert {entry["state"] for entry in entries} <= {"available", "loaded"}
+
+
+def test_a_run_works_from_installed_wheels(everything: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+        modality: {name: image, builtin: fashion-mnist, channels: 1, size: 28, patch: 7}
+        masking: {name: random}
+        encoder: {name: vit, size: null, width: 16, depth: 1, heads: 2}
+        predictor: {width: 16, depth: 1}
+        train: {steps: 2, batch_size: 8, workers: 0, precision: fp32}
+        """
+    )
+    output_of([everything / "jepa", "train", config, "--run-dir", tmp_path / "run"], tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 2
+
+
+def test_the_core_alone_lists_its_own_plugins_and_says_where_images_come_from(core_alone: Path, tmp_path: Path) -> None:
+    entries = json.loads(output_of([core_alone / "jepa", "plugins", "list", "--json"], tmp_path))
+    assert "modality" not in {entry["kind"] for entry in entries}
+    config = tmp_path / "config.yaml"
+    config.write_text("modality: {name: image}\n")
+    command = [core_alone / "jepa", "config", "validate", config]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "modality 'image' comes with jepa-image" in told
+    assert "pip install" in told
+    assert "Traceback" not in told
