@@ -1,0 +1,238 @@
+"""What a report shows of samples: masks, features as colours, nearest neighbours; a function of a run's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from jepa_core.checkpoint import RunFolder, load_encoder
+from jepa_core.data import INITIALISATION, MASKS
+from jepa_core.errors import UnreadableSample
+from jepa_core.masking import SampleRandom, seed_of
+from jepa_core.model import Encoder, Parts
+from jepa_core.plugin import Source, Split, Transform
+from jepa_core.report import pictures
+from jepa_core.types import SampleKey, TokenGrid
+
+NUM_SHOWN = 6
+"""Samples in the mask gallery and in the feature maps."""
+NUM_QUERIES = 8
+"""Rows of nearest neighbours."""
+NUM_NEIGHBOURS = 6
+"""Neighbours per row."""
+NUM_CANDIDATES = 1000
+"""Samples among which neighbours are looked for: a picture of the features, not an evaluation."""
+NUM_COMPONENT_SAMPLES = 48
+"""Samples whose tokens decide the principal components."""
+
+_BATCH = 50
+_HEIGHT, _HEIGHT_OF_SLICES, _HEIGHT_OF_NEIGHBOURS = 176, 112, 84
+
+_Item = tuple[int, Tensor]  # position in its source, and signal
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a split, as a person sees it."""
+
+    where: str
+    """Path or identifier."""
+    label: str
+    """Class name under the first heading, or ""."""
+    slices: list[np.ndarray]
+    """Pictures (height, width, 3) uint8, one per slice of the grid."""
+
+
+@dataclass(frozen=True)
+class MaskedSample:
+    """One sample under one mask view."""
+
+    sample: Sample
+    drawn: list[np.ndarray]
+    """As `Sample.slices`, with the masks."""
+
+
+@dataclass(frozen=True)
+class MaskGallery:
+    """Several samples under one mask view."""
+
+    num_context: int
+    num_targets: int
+    target_size: int
+    samples: list[MaskedSample]
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """Token features as colours; two encoders side by side."""
+
+    samples: list[Sample]
+    target: list[list[np.ndarray]]
+    """Per sample, as `Sample.slices`."""
+    random: list[list[np.ndarray]]
+    """The same of an encoder that was never trained."""
+    explained: tuple[float, float]
+    """Share of the token variance in the three components, of either encoder."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A query and the candidates whose pooled target features have the greatest cosine with its own."""
+
+    query: Sample
+    found: list[tuple[Sample, float]]
+
+
+@dataclass(frozen=True)
+class FeatureGallery:
+    """What a trained encoder makes of samples."""
+
+    heading: str
+    """What the labels are, or ""."""
+    num_candidates: int
+    """Samples among which the neighbours were looked for."""
+    maps: FeatureMaps
+    neighbours: list[Neighbours]
+
+
+def mask_galleries(parts: Parts) -> list[MaskGallery]:
+    """Masks of the run on test samples, one gallery per mask view; raises a JepaError where there is no data."""
+    split = _Split.of(parts, "probe_test")
+    shown = split.spread(NUM_SHOWN)
+    keys = [SampleKey(epoch=0, index=index) for index, _ in shown]
+    views = parts.masking(SampleRandom.of(parts.config.seed, keys, purpose=MASKS))
+    galleries: list[MaskGallery] = []
+    for view, budget in zip(views, parts.masking.budgets, strict=True):
+        samples: list[MaskedSample] = []
+        for item, context, targets in zip(shown, view.context.numpy(), view.targets.numpy(), strict=True):
+            sample = split.sample(item, _height(parts.grid))
+            drawn = pictures.draw_masks(np.concatenate(sample.slices, axis=1), parts.grid, context, targets)
+            samples.append(MaskedSample(sample, drawn))
+        galleries.append(MaskGallery(budget.context, budget.num_targets, budget.target, samples))
+    return galleries
+
+
+def feature_gallery(run: RunFolder, checkpoint: str = "latest") -> FeatureGallery:
+    """Feature maps and neighbours of a run; raises a JepaError where there is no checkpoint or no data.
+
+    The demo's model takes about 3 s on one core; a ViT-H on a CPU some minutes (it runs on a GPU where there is one).
+    """
+    parts, encoder = load_encoder(run, "target", checkpoint)
+    queries, candidates = _Split.of(parts, "probe_test"), _Split.of(parts, "probe_train")
+    shown, others = queries.spread(NUM_COMPONENT_SAMPLES), candidates.drawn(NUM_CANDIDATES)
+    tokens = torch.cat(list(_tokens(encoder, shown)))
+    pooled = torch.cat([batch.mean(1) for batch in _tokens(encoder, others)])
+    untrained = torch.cat(list(_tokens(_random_encoder(parts), shown)))
+    return FeatureGallery(
+        heading=queries.heading,
+        num_candidates=len(others),
+        maps=_feature_maps(
+            parts.grid, [queries.sample(item, _height(parts.grid)) for item in shown[:NUM_SHOWN]], tokens, untrained
+        ),
+        neighbours=_neighbours(queries, shown[:NUM_QUERIES], tokens.mean(1), candidates, others, pooled),
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One split with what turns its samples into signals and pictures."""
+
+    parts: Parts
+    source: Source
+    transform: Transform
+
+    @classmethod
+    def of(cls, parts: Parts, split: Split) -> _Split:
+        config = parts.config.modality
+        return cls(parts, parts.modality.source(config, split), parts.modality.transform(config, train=False))
+
+    @property
+    def heading(self) -> str:
+        return next(iter(self.source.labels), "")
+
+    def spread(self, most: int) -> list[_Item]:
+        """Readable samples at equal distances, in an order that mixes a source sorted by class."""
+        index = np.unique(np.linspace(0, len(self.source) - 1, min(most, len(self.source))).astype(int))
+        return self._readable(np.random.default_rng(0).permutation(index))
+
+    def drawn(self, most: int) -> list[_Item]:
+        """Readable samples without a system."""
+        return self._readable(np.random.default_rng(0).permutation(len(self.source))[:most])
+
+    def _readable(self, indices: np.ndarray) -> list[_Item]:
+        found: list[_Item] = []
+        for index in indices.tolist():
+            try:
+                raw = self.source.read(index)
+            except UnreadableSample:
+                continue  # the trainer counts them; a picture needs another
+            found.append((index, self.transform(raw, torch.Generator().manual_seed(0))))
+        return found
+
+    def picture(self, signal: Tensor, height: int) -> np.ndarray:
+        return pictures.resize(self.parts.modality.picture(self.parts.config.modality, signal), height)
+
+    def sample(self, item: _Item, height: int) -> Sample:
+        index, signal = item
+        labels = self.source.labels.get(self.heading)
+        label = labels.names[labels.ids[index]] if labels else ""
+        return Sample(self.source.where(index), label, pictures.split(self.picture(signal, height), self.parts.grid))
+
+
+def _random_encoder(parts: Parts) -> Encoder:
+    """The network before training: from the run's seed, without touching torch's global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(parts.config.seed, INITIALISATION))
+        return parts.encoder().eval()
+
+
+@torch.inference_mode()
+def _tokens(encoder: Encoder, items: Sequence[_Item]) -> Iterable[Float[Tensor, "batch token dim"]]:
+    """Tokens on the CPU, a batch at a time."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = encoder.to(device)
+    for start in range(0, len(items), _BATCH):
+        signal = torch.stack([signal for _, signal in items[start : start + _BATCH]])
+        yield encoder(signal.to(device)).float().cpu()
+
+
+def _height(grid: TokenGrid) -> int:
+    return _HEIGHT if pictures.num_slices(grid) == 1 else _HEIGHT_OF_SLICES
+
+
+def _feature_maps(grid: TokenGrid, samples: list[Sample], target: Tensor, untrained: Tensor) -> FeatureMaps:
+    painted: list[list[list[np.ndarray]]] = []
+    explained: list[float] = []
+    for tokens in (target, untrained):
+        colours, share = pictures.feature_colours(tokens.numpy())
+        explained.append(share)
+        painted.append(
+            [
+                pictures.paint_cells(cells, grid, [part.shape for part in sample.slices])
+                for cells, sample in zip(colours, samples, strict=False)  # more samples decide than are shown
+            ]
+        )
+    return FeatureMaps(samples, painted[0], painted[1], (explained[0], explained[1]))
+
+
+def _neighbours(
+    queries: _Split,
+    shown: Sequence[_Item],
+    features: Float[Tensor, "queries dim"],
+    candidates: _Split,
+    others: Sequence[_Item],
+    other_features: Float[Tensor, "candidates dim"],
+) -> list[Neighbours]:
+    unit = torch.nn.functional.normalize
+    cosines, order = (unit(features[: len(shown)]) @ unit(other_features).T).topk(min(NUM_NEIGHBOURS, len(others)))
+    rows: list[Neighbours] = []
+    for item, row_cosines, row in zip(shown, cosines.tolist(), order.tolist(), strict=True):
+        found = [candidates.sample(others[place], _HEIGHT_OF_NEIGHBOURS) for place in row]
+        query = queries.sample(item, _HEIGHT_OF_NEIGHBOURS)
+        rows.append(Neighbours(query, list(zip(found, row_cosines, strict=True))))
+    return rows

@@ -1,0 +1,155 @@
+"""From facts and pictures to one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jepa_core.recipes import to_yaml
+from jepa_core.report import words
+from jepa_core.report.charts import NUM_COLOURS
+from jepa_core.report.gallery import FeatureGallery, MaskGallery
+from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts, config_differences
+from jepa_core.report.panels import COLLAPSE, TRAINING, draw
+from jepa_core.report.pictures import BLOCK_COLOURS, data_uri, num_slices
+
+SECTIONS = (
+    ("probes", "Probes"),
+    ("training", "Loss and schedules"),
+    ("collapse", "Collapse"),
+    ("masks", "Masks"),
+    ("features", "Features"),
+    ("neighbours", "Neighbours"),
+    ("data", "Unreadable samples"),
+    ("reproduce", "Reproduce"),
+)
+"""Anchor and name of every section, in order."""
+
+NUM_UNREADABLE = 10
+"""How many unreadable samples are listed."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run of a report."""
+
+    facts: RunFacts
+    masks: list[MaskGallery] | str
+    """One per mask view, or why there are none."""
+    features: FeatureGallery | str
+    """What the encoder makes of samples, or why that cannot be shown."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One bar of a probe table; `result` is None where the run has no such number."""
+
+    colour: str
+    result: ProbeResult | None
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One probe on one heading, all runs."""
+
+    heading: str
+    probe: str
+    chance: float | None
+    num_test: int
+    groups: list[tuple[str, list[_Line]]]
+    """Representation, and one line per run."""
+
+
+def render(reports: Sequence[RunReport], command: str) -> str:
+    """The page; `command` is the command line that it names as its origin."""
+    environment = Environment(
+        loader=PackageLoader("jepa_core", "report"),
+        autoescape=True,  # names of samples, labels and folders are a stranger's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"uri": data_uri, "points": words.points, "percent": words.percent}
+    facts = [report.facts for report in reports]
+    comparisons = _compare(facts)
+    return environment.get_template("template.html.j2").render(
+        title=" · ".join(run.name for run in facts),
+        many=len(reports) > 1,
+        runs=[_run(number, report) for number, report in enumerate(reports)],
+        sections=SECTIONS,
+        comparisons=comparisons,
+        has_chance=any(comparison.chance is not None for comparison in comparisons),
+        training=draw(TRAINING, facts) if any(run.rows for run in facts) else [],
+        collapse=draw(COLLAPSE, facts) if any(run.measured for run in facts) else [],
+        differences=config_differences(facts),
+        representations=words.REPRESENTATIONS,
+        how_to_read_probes=words.HOW_TO_READ_PROBES,
+        advice=words.ADVICE,
+        block_colours=BLOCK_COLOURS,
+        num_colours=NUM_COLOURS,
+        num_unreadable=NUM_UNREADABLE,
+        command=command,
+    )
+
+
+def _run(number: int, report: RunReport) -> dict[str, Any]:
+    """What the template says of one run."""
+    facts, features = report.facts, report.features if isinstance(report.features, FeatureGallery) else None
+    rows = features.neighbours if features else ()
+    pairs = [(row.query.label, sample.label) for row in rows for sample, _ in row.found]
+    return {
+        "number": number,
+        "title": facts.name,
+        "facts": facts,
+        "tables": facts.probes,
+        "lead": words.lead(facts),
+        "probe": words.probe_finding(facts),
+        "collapse": words.collapse_finding(facts),
+        "training": words.training_finding(facts),
+        "warnings": words.warning_rows(facts),
+        "commands": words.commands(facts),
+        "masks": [] if isinstance(report.masks, str) else report.masks,
+        "no_masks": report.masks,
+        "features": features,
+        "no_features": report.features,
+        "sliced": num_slices(facts.grid) > 1,
+        "same": sum(query == other for query, other in pairs),
+        "pairs": len(pairs),
+        "facts_table": words.facts_table(facts),
+        "config_yaml": to_yaml(facts.config),
+    }
+
+
+def _compare(runs: Sequence[RunFacts]) -> list[_Comparison]:
+    """The probe tables of all runs, one per heading and probe, in the order of the files."""
+    keys = dict.fromkeys((table.heading, table.probe) for run in runs for table in run.probes)
+    return [_comparison(*key, runs) for key in keys]
+
+
+def _comparison(heading: str, probe: str, runs: Sequence[RunFacts]) -> _Comparison:
+    tables: list[ProbeTable | None] = [
+        next((table for table in run.probes if (table.heading, table.probe) == (heading, probe)), None) for run in runs
+    ]
+    have = [table for table in tables if table]
+    seen = dict.fromkeys(result.representation for table in have for result in table.results)
+    groups = [
+        (
+            name,
+            [
+                _Line(_colour(name, number, len(runs)), table.of(name) if table else None)
+                for number, table in enumerate(tables)
+            ],
+        )
+        for name in sorted(seen, key=list(words.REPRESENTATIONS).index)
+    ]
+    return _Comparison(heading, probe, have[0].chance, max(table.num_test for table in have), groups)
+
+
+def _colour(representation: str, number: int, num_runs: int) -> str:
+    """One run: the target encoder stands out. Several: every run has its own."""
+    if num_runs > 1:
+        return f"var(--series-{number % NUM_COLOURS})"
+    return "var(--accent)" if representation == "target" else "var(--bar)"

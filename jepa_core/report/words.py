@@ -1,0 +1,199 @@
+"""What a report says in sentences; pure functions of the facts."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Literal
+
+from jepa_core.collapse import EXPLANATIONS
+from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts
+
+Tone = Literal["good", "warn", "bad", "plain"]
+
+REPRESENTATIONS = {
+    "target": "target encoder",
+    "context": "context encoder",
+    "random": "never trained",
+    "raw": "raw input",
+}
+"""How the four representations of an evaluation are called, in the order in which they are shown."""
+
+HOW_TO_READ_PROBES = (
+    "How to read it: the encoder stays frozen and a small classifier is fitted on its features. The target encoder "
+    "minus the same network never trained is what pretraining added. The raw input is the score without any network; "
+    "on small, centred samples it is hard to beat. Whiskers are 95\u00a0% confidence intervals."
+)
+
+ADVICE = (
+    "First to try: a target that follows more slowly (ema.half_life_samples, or ema.momentum nearer to 1), then a "
+    "lower optim.lr, then masks that leave less context. Judge by these curves and by the probe: the loss falls under "
+    "collapse too."
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A headline and what stands under it."""
+
+    headline: str
+    text: str
+    tone: Tone
+
+
+def points(share: float) -> str:
+    """A share as per cent with one decimal, without the sign."""
+    return f"{100 * share:.1f}"
+
+
+def percent(share: float) -> str:
+    """As `points`, with its sign on the same line."""
+    return f"{points(share)}\u00a0%"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: int) -> str:
+    """12,300 in full, from a million on 2.7 million."""
+    if number < 1_000_000:
+        return f"{number:,}"
+    scale, word = (1e9, "billion") if number >= 1_000_000_000 else (1e6, "million")
+    return f"{number / scale:.3g} {word}"
+
+
+def command(*words: str) -> str:
+    """A command line that a shell takes as it stands."""
+    return shlex.join(words)
+
+
+def commands(run: RunFacts) -> dict[str, str]:
+    """The command lines that make what a report may miss, and that make the run again."""
+    config, folder = str(run.path / "config.yaml"), str(run.path)
+    return {
+        "train": command("jepa", "train", config, "--run-dir", folder, "--resume"),
+        "eval": command("jepa", "eval", folder),
+        "again": command("jepa", "train", config, "--run-dir", f"{folder}-again"),
+    }
+
+
+def facts_table(run: RunFacts) -> list[tuple[str, str]]:
+    """Where the numbers come from: checkpoint, time, data, versions."""
+    rows = [("run folder", str(run.path)), ("seed", str(run.config.seed))]
+    if run.state is None:
+        return [*rows, ("checkpoint", "none yet")]
+    rows.append(("checkpoint", f"step {run.state['step']:,}"))
+    rows.append(("training time", duration(run.state["seconds"])))
+    rows += [(name, str(run.state[name])) for name in ("device", "config_hash") if name in run.state]
+    versions = ", ".join(f"{name} {version}" for name, version in run.state["versions"].items())
+    return [*rows, ("versions", versions)]
+
+
+def lead(run: RunFacts) -> str:
+    """What was trained on what."""
+    config, step = run.config, run.last_step
+    size = f" of {count(run.num_parameters)} parameters" if run.num_parameters else ""
+    of = "" if step == config.train.steps else f" of {config.train.steps:,}"
+    views = [
+        f"{budget.context} of {run.grid.num_tokens} tokens and predicted "
+        + ("the other " if budget.context + budget.target == run.grid.num_tokens else "")
+        + (f"{budget.num_targets} blocks of {budget.target}" if budget.num_targets > 1 else f"{budget.target}")
+        for budget in run.budgets
+    ]
+    shape = " × ".join(map(str, run.grid.shape))
+    return (
+        f"A {config.encoder.name} encoder{size} learned from {config.modality.name} data without labels: {step:,}{of} "
+        f"steps of {config.train.batch_size:,} samples on a grid of {shape} tokens ({', '.join(run.grid.axes)}). "
+        f"In every sample it saw {', in the next view '.join(views)} ({config.masking.name} masks)."
+    )
+
+
+def main_table(tables: list[ProbeTable]) -> ProbeTable | None:
+    """The table of the headline: the first linear probe that scored the target encoder, or the first of any probe."""
+    scored = [table for table in tables if table.of("target")]
+    return next((table for table in scored if table.probe == "linear"), scored[0] if scored else None)
+
+
+def probe_finding(run: RunFacts) -> Finding:
+    """The headline of the evaluation, its numbers, and whether the gain could be chance."""
+    table = main_table(run.probes)
+    target = table.of("target") if table else None
+    if table is None or target is None:
+        return Finding("Not evaluated yet", "No probe has read the target encoder's features.", "plain")
+    others = [(name, table.of(name)) for name in ("random", "raw")]
+    read = [f"{percent(target.accuracy)} ({_interval(target)}) from the target encoder"]
+    read += [f"{percent(each.accuracy)} ({_interval(each)}) from the {_source(name)}" for name, each in others if each]
+    text = (
+        f"A {table.probe} probe for “{table.heading}” is right in {_listed(read)} "
+        f"(95\u00a0% intervals, {table.num_test:,} test samples)."
+    )
+    random, raw = table.of("random"), table.of("raw")
+    if raw and raw.accuracy > target.accuracy:
+        text += f" That is {points(raw.accuracy - target.accuracy)} points below the raw input."
+    if random is None:
+        return Finding(f"{percent(target.accuracy)}, {table.probe}", text, "plain")
+    gain = target.accuracy - random.accuracy
+    headline = f"{'+' if gain >= 0 else '−'}{points(abs(gain))} points by pretraining"
+    if target.low > random.high:
+        return Finding(headline, text, "good")
+    if target.high < random.low:
+        return Finding(headline, f"{text} Pretraining made the features worse.", "bad")
+    return Finding(headline, f"{text} The intervals of target and untrained network overlap: no gain is shown.", "warn")
+
+
+def _interval(result: ProbeResult) -> str:
+    return f"{points(result.low)}–{points(result.high)}"
+
+
+def _source(representation: str) -> str:
+    return "same network never trained" if representation == "random" else REPRESENTATIONS[representation]
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def collapse_finding(run: RunFacts) -> Finding:
+    """The verdict of the collapse monitor in words."""
+    state, reasons = run.verdict.state, run.verdict.reasons
+    because = "; ".join(f"{name}: {EXPLANATIONS.get(name, 'see the log')}" for name in reasons)
+    measured = run.measured
+    if state == "healthy":
+        return Finding("Healthy", f"{len(measured)} measurements; no threshold was crossed in the last third.", "good")
+    if state == "suspicious":
+        return Finding("Suspicious", f"Crossed in the last third of {len(measured)} measurements: {because}.", "warn")
+    if state == "collapsed":
+        return Finding("Collapsed", f"At step {measured[-1]['step']:,}: {because}.", "bad")
+    grace = run.config.collapse.grace
+    text = f"There is no measurement yet after the first {grace:.0%} of the run, in which nothing is judged."
+    return Finding("Not judged yet", text, "plain")
+
+
+def training_finding(run: RunFacts) -> Finding:
+    """How far the run is, how long that took and at what pace."""
+    steps, step = run.config.train.steps, run.last_step
+    headline = f"{step:,} steps" if step >= steps else f"{step:,} of {steps:,} steps"
+    parts: list[str] = []
+    _, losses = run.series("loss")
+    if losses:
+        parts.append(f"loss {losses[-1]:.3g}")
+    _, pace = run.series("samples_per_second")
+    if pace:
+        parts.append(f"{sorted(pace)[len(pace) // 2]:,.0f} samples a second (median)")
+    if run.state and run.state.get("seconds"):
+        parts.append(f"{duration(run.state['seconds'])} of training")
+    parts.append(f"{len(run.unreadable):,} unreadable samples" if run.unreadable else "no unreadable sample")
+    return Finding(headline, "; ".join(parts).capitalize() + ".", "plain" if step >= steps else "warn")
+
+
+def warning_rows(run: RunFacts) -> list[tuple[str, str, int, int, int]]:
+    """Name, meaning, number of measurements, first and last step of every warning that was raised."""
+    steps: dict[str, list[int]] = {}
+    for row in run.measured:
+        for name in row["collapse/warnings"]:
+            steps.setdefault(name, []).append(row["step"])
+    return [(name, EXPLANATIONS.get(name, ""), len(at), at[0], at[-1]) for name, at in steps.items()]
