@@ -125,10 +125,15 @@ def parse_mapping(text: str, where: str) -> dict[str, Any]:
     return value
 
 
-def dump(value: Any, flow: bool = False) -> str:
-    """Plain values as YAML; in one line with `flow`."""
-    width = 1 << 20 if flow else 120
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width, default_flow_style=flow)
+def dump(value: Any) -> str:
+    """Plain values as YAML."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def inline(value: Any) -> str:
+    """Plain values as YAML in one line: "[1, 2]"."""
+    whole = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=_MOST_BYTES, default_flow_style=True)
+    return whole.removesuffix("...\n").strip("\n")
 
 
 def to_yaml(config: Frozen) -> str:

@@ -1,0 +1,57 @@
+"""`jepa plugins`: what is registered, and in which state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from jepa_core.cli.common import AsJson, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is registered, and its state.")
+    app.add_typer(group, name="plugins")
+
+    @group.callback()
+    def plugins() -> None:
+        """What is registered, and its state."""
+
+    @group.command("list")
+    def list_(
+        as_json: AsJson = False,
+        load: Annotated[bool, typer.Option("--load", help="Import every plugin, to see which are broken.")] = False,
+    ) -> None:
+        """Print every registered name; no plugin is imported, so a broken one cannot get in the way."""
+        from jepa_core.registry import REGISTRIES
+
+        if load:
+            _load_all()
+        entries = [entry for registry in REGISTRIES.values() for entry in registry.entries()]
+        if as_json:
+            typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+            return
+        rows = [("kind", "name", "state", "package", "refers to")]
+        for entry in entries:
+            for source in entry.provenance:
+                package = f"{source.distribution} {source.version}".rstrip()
+                rows.append((entry.kind, entry.name, entry.state, package, source.target))
+        typer.echo(table(rows))
+        for entry in entries:
+            if entry.error:
+                typer.echo(f"\n{entry.error}")
+
+
+def _load_all() -> None:
+    from jepa_core.errors import PluginError
+    from jepa_core.registry import REGISTRIES
+
+    for registry in REGISTRIES.values():
+        for name in registry.names():
+            try:
+                registry.get(name)
+            except PluginError:
+                continue  # the registry keeps the error, and the entry shows it
