@@ -68,7 +68,7 @@ class Toy(Modality):
         "train": {"steps": 8, "batch_size": 16, "precision": "fp32", "workers": 0, "log_every": 1},
         "checkpoint": {"every": 4},
         "collapse": {"every": 4},
-        "probes": [{"name": "linear", "epochs": 5, "batch_size": 32}, {"name": "knn", "k": 5}],
+        "probes": [{"name": "linear", "steps": 50, "batch_size": 32}, {"name": "knn", "k": 5}],
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "wide": {"encoder": {"width": 64, "heads": 4}},
