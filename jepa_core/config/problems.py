@@ -46,8 +46,7 @@ def problems_of(error: ValidationError, data: dict[str, Any], section_class: Sec
         path = _path(each, data)
         sentence = _sentence(each, path, root)
         tail = "" if each["type"] == "plugin" else f" See: {see}"
-        owner = ".name" if each["type"] == "plugin" else ""
-        sentences.append(f"{dotted(path)}{owner}: {sentence}{tail}")
+        sentences.append(f"{dotted(path)}: {sentence}{tail}")
     return list(dict.fromkeys(sentences))
 
 
@@ -71,7 +70,8 @@ def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
         if present or last_of_missing:
             path.append(part)
             data = inside(data, part)
-    return tuple(path)
+    about_name = error["type"] == "plugin" or (error["type"] == "section" and inside(data, "name") is not None)
+    return (*path, "name") if about_name else tuple(path)
 
 
 def _place(path: Sequence[str | int], root: Place) -> Place | None:
@@ -87,6 +87,8 @@ def _sentence(error: ErrorDetails, path: tuple[str | int, ...], root: Place) -> 
         return _unknown_key(str(path[-1]), path[:-1], root)
     if kind == "plugin":
         return error["msg"]
+    if kind == "section" and path[-1] == "name":
+        return f"expected text, an installed name; got {shown(error['input']['name'])}."
     if place and kind == "missing":
         return f"is required: {place.expected()}. {' '.join(place.description().split())}"
     if place and kind in _EXPLAINED:

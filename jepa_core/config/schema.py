@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,6 +48,11 @@ def _filled(node: Any, options: Mapping[str, Node]) -> Any:
     return [_filled(each, options) for each in node] if isinstance(node, list) else node
 
 
+@cache
+def _schema(model: type[BaseModel]) -> Node:
+    return model.model_json_schema()
+
+
 @dataclass(frozen=True)
 class Place:
     """What a schema says of one place in a configuration, and the value that is found there."""
@@ -59,7 +65,7 @@ class Place:
     @classmethod
     def of(cls, model: type[BaseModel], section_class: SectionClass, value: Any) -> Place:
         """The place of a whole model."""
-        schema = model.model_json_schema()
+        schema = _schema(model)
         return cls(schema, schema.get("$defs", {}), section_class, value)
 
     def options(self) -> tuple[Place, ...]:
