@@ -103,7 +103,7 @@ class FeatureGallery:
 def mask_galleries(parts: Parts) -> list[MaskGallery]:
     """Masks of the run on test samples, one gallery per mask view; raises a JepaError where there is no data."""
     split = _Split.of(parts, "probe_test")
-    shown = split.spread(NUM_SHOWN)
+    shown = split.spread()[:NUM_SHOWN]
     keys = [SampleKey(epoch=0, index=index) for index, _ in shown]
     views = parts.masking(SampleRandom.of(parts.config.seed, keys, purpose=MASKS))
     galleries: list[MaskGallery] = []
@@ -124,7 +124,7 @@ def feature_gallery(run: RunFolder, checkpoint: str = "latest") -> FeatureGaller
     """
     parts, encoder = load_encoder(run, "target", checkpoint)
     queries, candidates = _Split.of(parts, "probe_test"), _Split.of(parts, "probe_train")
-    shown, others = queries.spread(NUM_COMPONENT_SAMPLES), candidates.drawn(NUM_CANDIDATES)
+    shown, others = queries.spread(), candidates.drawn(NUM_CANDIDATES)
     tokens = torch.cat(list(_tokens(encoder, shown)))
     pooled = torch.cat([batch.mean(1) for batch in _tokens(encoder, others)])
     untrained = torch.cat(list(_tokens(_random_encoder(parts), shown)))
@@ -155,10 +155,14 @@ class _Split:
     def heading(self) -> str:
         return next(iter(self.source.labels), "")
 
-    def spread(self, most: int) -> list[_Item]:
-        """Readable samples at equal distances, in an order that mixes a source sorted by class."""
-        index = np.unique(np.linspace(0, len(self.source) - 1, min(most, len(self.source))).astype(int))
-        return self._readable(np.random.default_rng(0).permutation(index))
+    def spread(self) -> list[_Item]:
+        """NUM_COMPONENT_SAMPLES readable samples from all over the source; the first ones have different labels."""
+        most = min(NUM_COMPONENT_SAMPLES, len(self.source))
+        index = np.random.default_rng(0).permutation(np.linspace(0, len(self.source) - 1, most).astype(int))
+        labels = self.source.labels.get(self.heading)
+        ids = labels.ids[index] if labels else np.zeros(most, dtype=int)
+        earlier = [int((ids[:place] == ids[place]).sum()) for place in range(most)]
+        return self._readable(index[np.argsort(earlier, kind="stable")])
 
     def drawn(self, most: int) -> list[_Item]:
         """Readable samples without a system."""

@@ -151,7 +151,7 @@ def _checkpoint(run: RunFolder) -> tuple[Mapping[str, Any] | None, int | None]:
     if not run.steps():
         return None, None
     folder = run.find()
-    path = folder / "target_encoder.safetensors"
+    path = folder / "encoder.safetensors"
     try:
         with safe_open(path, "pt") as file:
             sizes = [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118 (no mapping)

@@ -147,7 +147,7 @@ COLLAPSE = (
     ),
     Panel(
         "collapse/ema_distance",
-        "Distance to the target",
+        "Distance to target",
         "Between the weights of the two encoders, relative to their size; near 0 the target runs along with the "
         "context encoder.",
         (0.0,),

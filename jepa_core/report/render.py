@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jepa_core.recipes import to_yaml
+from jepa_core.config.text import to_yaml
 from jepa_core.report import words
 from jepa_core.report.charts import NUM_COLOURS
 from jepa_core.report.gallery import FeatureGallery, MaskGallery

@@ -87,8 +87,9 @@ def facts_table(run: RunFacts) -> list[tuple[str, str]]:
     if run.state is None:
         return [*rows, ("checkpoint", "none yet")]
     rows.append(("checkpoint", f"step {run.state['step']:,}"))
-    rows.append(("training time", duration(run.state["seconds"])))
-    rows += [(name, str(run.state[name])) for name in ("device", "config_hash") if name in run.state]
+    if "seconds" in run.state:  # not where weights were imported
+        rows.append(("training time", duration(run.state["seconds"])))
+    rows += [(name.replace("_", " "), str(run.state[name])) for name in ("device", "config_hash") if name in run.state]
     versions = ", ".join(f"{name} {version}" for name, version in run.state["versions"].items())
     return [*rows, ("versions", versions)]
 
@@ -191,9 +192,10 @@ def training_finding(run: RunFacts) -> Finding:
 
 
 def warning_rows(run: RunFacts) -> list[tuple[str, str, int, int, int]]:
-    """Name, meaning, number of measurements, first and last step of every warning that was raised."""
+    """Name, meaning, number of measurements, first and last step of every warning raised after the grace period."""
     steps: dict[str, list[int]] = {}
-    for row in run.measured:
+    since = run.config.collapse.grace * run.config.train.steps
+    for row in (row for row in run.measured if row["step"] >= since):
         for name in row["collapse/warnings"]:
             steps.setdefault(name, []).append(row["step"])
     return [(name, EXPLANATIONS.get(name, ""), len(at), at[0], at[-1]) for name, at in steps.items()]
