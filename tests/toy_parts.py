@@ -145,7 +145,7 @@ class RowMasking:
     def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
         """One view; rows are drawn without bias."""
         rows, columns = self.grid.shape
-        order = random.uniform(rows).argsort(1)
+        order = torch.from_numpy(random.uniform(rows).argsort(1))
         cells = torch.arange(rows * columns).view(rows, columns)
         hidden, seen = order[:, : self._rows], order[:, self._rows :].sort(1).values
         return (MaskView(cells[seen].flatten(1), cells[hidden]),)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Int
+import numpy as np
+import torch
+from jaxtyping import Int, Int64
 from torch import Tensor
 
 
@@ -16,6 +18,13 @@ class MaskView:
     """Cells that the context encoder sees, ascending, without repetition."""
     targets: Int[Tensor, "batch blocks target"]
     """Cells that are predicted, one row per target block, ascending within a block."""
+
+    @classmethod
+    def of(
+        cls, context: Int64[np.ndarray, "batch context"], targets: Int64[np.ndarray, "batch blocks target"]
+    ) -> MaskView:
+        """A view of NumPy indices, which masking strategies compute with."""
+        return cls(torch.from_numpy(context), torch.from_numpy(targets))
 
     def to(self, device: object, non_blocking: bool = True) -> MaskView:
         """The same view on another device."""

@@ -1,0 +1,82 @@
+"""Block layouts that have room for a token budget, for every sample and without an unbounded loop (promise 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Int64
+
+from jepa_core.masking.blocks import Blocks
+from jepa_core.masking.budget import largest_budget
+from jepa_core.masking.random import SampleRandom
+from jepa_core.types import SampleKey
+
+ROUNDS = 16
+"""How often a layout without room is redrawn before a stored one takes its place."""
+MIN_SHARE = 0.1
+"""Share of the layouts that must have room for a budget, or it cannot be had."""
+
+_CALIBRATION, _CHUNK, _SEED = 4096, 256, 20_230_119
+
+
+class Layouts:
+    """Draws layouts; one without room for the budget is redrawn, at most `ROUNDS` times, then replaced by a stored one.
+
+    Stored are those of 4,096 layouts of a fixed seed that have room, and a sample's own stream decides which one it
+    takes: so that sample, too, follows the distribution of layouts with room. The budget is a function of the
+    configuration alone.
+    """
+
+    def __init__(
+        self,
+        propose: Callable[[SampleRandom], Blocks],
+        room: Callable[[Blocks], Int64[np.ndarray, "batch"]],
+        budget: int | None = None,
+        at_least: int = 1,
+    ) -> None:
+        """Decide the budget and fill the store; whoever constructs it refuses a `share` below `MIN_SHARE`.
+
+        Args:
+            propose: draws a layout for every sample, from its stream alone.
+            room: tokens that each layout leaves for what the budget counts; 0 for a layout that must not be.
+            budget: tokens; None for the most that 95 % of the layouts that may be have room for.
+            at_least: tokens that an automatic budget must not fall below, at least 1.
+        """
+        self._propose, self._room = propose, room
+        drawn = propose(SampleRandom.of(_SEED, [SampleKey(0, index) for index in range(_CALIBRATION)]))
+        chunks = [drawn.rows(slice(start, start + _CHUNK)) for start in range(0, _CALIBRATION, _CHUNK)]
+        rooms = np.concatenate([room(chunk) for chunk in chunks])
+        possible = rooms[rooms > 0]
+        automatic = largest_budget(possible) if len(possible) else 0
+        self.budget = budget or max(automatic, at_least)
+        self.largest = largest_budget(rooms, MIN_SHARE)
+        """The largest budget that can be had; 0 where none can."""
+        self._stored = drawn.rows(rooms >= self.budget)
+
+    @property
+    def share(self) -> float:
+        """Share of the layouts that have room for the budget."""
+        return len(self._stored) / _CALIBRATION
+
+    def first(self, random: SampleRandom) -> Blocks:
+        """The layout of every sample as it is drawn at first, with or without room."""
+        return self._propose(random.fork(0))
+
+    def draw(self, random: SampleRandom) -> tuple[Blocks, Int64[np.ndarray, "batch"]]:
+        """A layout with room for every sample, and how often it was redrawn: `ROUNDS` + 1 means that it is stored."""
+        layouts = self.first(random)
+        lacking = self._room(layouts) < self.budget
+        redraws = np.zeros(len(random), dtype=np.int64)
+        for number in range(1, ROUNDS + 2):
+            if not lacking.any():
+                break
+            streams = random.rows(lacking).fork(number)
+            again = self._propose(streams) if number <= ROUNDS else self._take_stored(streams)
+            layouts = layouts.replaced(lacking, again)
+            redraws += lacking
+            lacking[lacking] = self._room(again) < self.budget
+        return layouts, redraws
+
+    def _take_stored(self, random: SampleRandom) -> Blocks:
+        return self._stored.rows(random.integers(np.full(len(random), len(self._stored))))
