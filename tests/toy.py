@@ -26,19 +26,19 @@ class ToyConfig(Section):
 
     name: Literal["toy"] = "toy"
     """The registered name."""
-    cells: int = Field(6, ge=2, le=32)
+    cells: int = Field(default=6, ge=2, le=32)
     """Cells per axis of the token grid."""
-    cell: int = Field(2, ge=1, le=8)
+    cell: int = Field(default=2, ge=1, le=8)
     """Values per axis of one cell."""
-    train_samples: int = Field(64, ge=0)
+    train_samples: int = Field(default=64, ge=0)
     """Samples to learn from, also those of the probes."""
-    test_samples: int = Field(32, ge=0)
+    test_samples: int = Field(default=32, ge=0)
     """Samples that probes are scored on."""
-    noise: float = Field(0.1, ge=0)
+    noise: float = Field(default=0.1, ge=0)
     """Standard deviation of the noise on waves of amplitude 1."""
     mean: float = 0.0
     """Subtracted from every value."""
-    std: float = Field(1.0, gt=0)
+    std: float = Field(default=1.0, gt=0)
     """Every value is divided by this."""
     flip: bool = True
     """Mirror half of the training samples left to right."""
@@ -51,7 +51,7 @@ class ToyRowsConfig(Section):
 
     name: Literal["toy_rows"] = "toy_rows"
     """The registered name."""
-    rows: int = Field(2, ge=1)
+    rows: int = Field(default=2, ge=1)
     """Rows that are hidden, each one target block; fewer than the grid has."""
 
 
@@ -70,6 +70,7 @@ class Toy(Modality):
         "collapse": {"every": 4},
         "probes": [{"name": "linear", "steps": 50, "batch_size": 32}, {"name": "knn", "k": 5}],
     }
+    unnormalised: ClassVar[Mapping[str, Any]] = {"mean": 0.0, "std": 1.0}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "wide": {"encoder": {"width": 64, "heads": 4}},
         "rows": {"masking": {"name": "toy_rows", "rows": 3}, "objective": {"name": "l1"}},

@@ -150,7 +150,8 @@ def _words(place: Place) -> str:
         if "prefixItems" in node:
             entries = [replace(place, node=each).expected() for each in node["prefixItems"]]
             return f"a list of {len(entries)}: {'; '.join(entries)}"
-        return f"a list, each entry {replace(place, node=node.get('items', {})).expected()}"
+        fewest = f" of at least {node['minItems']}" if "minItems" in node else ""
+        return f"a list{fewest}, each entry {replace(place, node=node.get('items', {})).expected()}"
     if keys := place.keys():
         return f"a section with the keys {', '.join(keys)}"
     bounds = [f"{word} {node[key]}" for key, word in _BOUNDS.items() if key in node]
