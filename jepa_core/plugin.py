@@ -35,7 +35,7 @@ class Labels:
     """The labels of a source under one heading."""
 
     ids: np.ndarray
-    """(samples,) int64, positions in `names`."""
+    """(samples,) int64, positions in `names`; -1 for a sample without a label."""
     names: tuple[str, ...]
     """Class names in the order of the ids."""
 
@@ -96,6 +96,9 @@ class Modality(ABC):
     """Values of other sections that suit the modality; the user's file wins."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named sets of values over `defaults`, chosen by the top-level key `preset`."""
+    unnormalised: ClassVar[Mapping[str, Any]] = {}
+    """Values of its section's `mean` and `std` under which signals are not normalised, so that `jepa stats` can measure
+    them: numbers where the section holds one for all, sequences where it holds one per channel (axis 0 of a signal)."""
 
     @abstractmethod
     def grid(self, config: Any) -> TokenGrid:

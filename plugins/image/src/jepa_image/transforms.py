@@ -114,7 +114,11 @@ class EvaluationTransform:
     ) -> Float[Tensor, "channels height width"]:
         """(C, H, W) of any size to (C, *size)."""
         height, width = raw.shape[-2:]
-        scale = max(self.cover[0] / height, self.cover[1] / width)
-        resized = max(self.cover[0], round(height * scale)), max(self.cover[1], round(width * scale))
-        pixels = F.resize(raw, list(resized), InterpolationMode(self.interpolation))  # returns raw where it fits
+        cover_height, cover_width = self.cover
+        if cover_height * width > cover_width * height:
+            cover_width = cover_height * width // height
+        else:
+            cover_height = cover_width * height // width
+        resized = [cover_height, cover_width]
+        pixels = F.resize(raw, resized, InterpolationMode(self.interpolation))  # returns raw where it fits
         return self.normalise(F.center_crop(pixels, list(self.size)))

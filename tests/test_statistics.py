@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from toy import Toy, ToyConfig, toy_config
+from typer.testing import CliRunner
+
+from jepa_core.cli import app
+from jepa_core.errors import ConfigError, DataError, UsageError
+from jepa_core.plugin import Source
+from jepa_core.registry import modalities
+from jepa_core.statistics import as_yaml, measure, read_unnormalised
+
+
+def ignore(_done: int) -> None:
+    pass
+
+
+@pytest.fixture
+def config_file(toy: Toy, tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text("modality: {name: toy, mean: 5.0, std: 3.0}\n")
+    return path
+
+
+def pretraining(toy: Toy, *overrides: str) -> Source:
+    section = toy_config(*overrides).modality
+    assert isinstance(section, ToyConfig)
+    return toy.source(section, "pretrain")
+
+
+def test_equals_the_moments_of_all_values_whatever_the_file_says_of_them(toy: Toy, config_file: Path) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    source = pretraining(toy)
+    measured = measure(config, source, per_channel, 1000, ignore)
+    values = torch.stack([torch.as_tensor(source.read(i)) for i in range(len(source))]).double()
+    assert not per_channel
+    assert measured.mean == pytest.approx([values.mean().item()])
+    assert measured.std == pytest.approx([values.std(correction=0).item()])
+    assert (measured.samples, measured.of) == (64, 64)
+
+
+def test_normalising_by_the_result_gives_mean_zero_and_deviation_one(toy: Toy, config_file: Path) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    first = measure(config, pretraining(toy), per_channel, 1000, ignore)
+    again = toy_config(f"modality.mean={first.mean[0]}", f"modality.std={first.std[0]}")
+    second = measure(again, pretraining(toy), per_channel, 1000, ignore)
+    assert second.mean == pytest.approx([0], abs=1e-6)
+    assert second.std == pytest.approx([1], abs=1e-6)
+
+
+def test_samples_are_spread_over_the_whole_source(toy: Toy, config_file: Path) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    source, read = pretraining(toy), list[int]()
+
+    class Watched:
+        @property
+        def labels(self) -> Mapping[str, Any]:
+            return {}
+
+        def __len__(self) -> int:
+            return len(source)
+
+        def read(self, index: int) -> Any:
+            read.append(index)
+            return source.read(index)
+
+        def where(self, index: int) -> str:
+            return source.where(index)
+
+    told = list[int]()
+    measured = measure(config, Watched(), per_channel, 4, told.append)
+    assert read == [0, 16, 32, 48]
+    assert told == [1, 2, 3, 4]
+    assert (measured.samples, measured.of) == (4, 64)
+
+
+def test_channels_are_measured_apart_where_the_section_holds_one_number_each(toy: Toy, config_file: Path) -> None:
+    class TwoChannels(Toy):
+        def signal_shape(self, config: Any) -> tuple[int, ...]:
+            return (2, 12, 12)
+
+        def transform(self, config: Any, train: bool) -> Any:
+            plain = super().transform(config, train)
+            return lambda raw, generator: torch.cat([plain(raw, generator), 3 * plain(raw, generator) + 1])
+
+    with modalities.temporarily(TwoChannels()):
+        measured = measure(toy_config(), pretraining(toy), True, 1000, ignore)
+    assert measured.mean[1] == pytest.approx(3 * measured.mean[0] + 1)
+    assert measured.std[1] == pytest.approx(3 * measured.std[0])
+
+
+def test_unreadable_samples_are_named_and_left_out(
+    toy: Toy, config_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    with caplog.at_level(logging.WARNING):
+        measured = measure(config, pretraining(toy, "modality.unreadable=[3]"), per_channel, 1000, ignore)
+    assert measured.samples == 63
+    assert "toy:train/3" in caplog.text
+
+
+def test_nothing_readable_is_an_error(toy: Toy, config_file: Path) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    source = pretraining(toy, "modality.train_samples=2", "modality.unreadable=[0, 1]")
+    with pytest.raises(DataError, match="none of 2 samples can be read"):
+        measure(config, source, per_channel, 1000, ignore)
+
+
+def test_constant_channel_is_an_error_that_names_it(toy: Toy, config_file: Path) -> None:
+    class Constant(Toy):
+        def transform(self, config: Any, train: bool) -> Any:
+            return lambda _raw, _generator: torch.full((1, 12, 12), 1e4 / 3)
+
+    config, per_channel = read_unnormalised(config_file)
+    with modalities.temporarily(Constant()), pytest.raises(DataError, match="channel 0 has the same value everywhere"):
+        measure(config, pretraining(toy), per_channel, 1000, ignore)
+
+
+def test_modality_that_does_not_normalise_is_a_usage_error(config_file: Path) -> None:
+    class Raw(Toy):
+        unnormalised: ClassVar[Mapping[str, Any]] = {}
+
+    with modalities.temporarily(Raw()), pytest.raises(UsageError, match="does not normalise by mean and std"):
+        read_unnormalised(config_file)
+
+
+def test_faults_of_the_file_are_reported_as_ever(config_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"modality\.sells"):
+        read_unnormalised(config_file, ["modality.sells=3"])
+
+
+def test_printed_lines_have_the_form_that_the_section_holds(toy: Toy, config_file: Path) -> None:
+    config, per_channel = read_unnormalised(config_file)
+    measured = measure(config, pretraining(toy), per_channel, 1000, ignore)
+    assert as_yaml(measured, per_channel=False).splitlines()[1] == f"  mean: {measured.mean[0]:.4g}"
+    assert as_yaml(measured, per_channel=True).splitlines()[1] == f"  mean: [{measured.mean[0]:.4g}]"
+
+
+def test_command_prints_lines_that_a_configuration_can_hold(config_file: Path) -> None:
+    done = CliRunner().invoke(app, ["stats", str(config_file), "--samples", "32"])
+    assert done.exit_code == 0, done.output
+    assert "# measured on 32 of 64 samples\nmodality:\n  mean: " in done.output
