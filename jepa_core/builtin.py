@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from pydantic_core import PydanticCustomError
 
 from jepa_core.config.base import Section
@@ -117,12 +117,14 @@ class LinearProbeConfig(Section):
 
     name: Literal["linear"] = "linear"
     """The registered name."""
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
-    """Learning rates of the grid."""
-    weight_decays: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)
-    """Weight decays of the grid."""
-    epochs: int = Field(default=60, ge=1)
-    """Passes over the training features."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(0.03, 0.1), min_length=1)
+    """Learning rates of the grid; those below the largest stop earlier on the way to the optimum."""
+    weight_decays: tuple[NonNegativeFloat, ...] = Field(
+        default=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
+    )
+    """Weight decays of the grid: half the weights' squared length times this is added to the mean cross-entropy."""
+    steps: int = Field(default=400, ge=1)
+    """Updates of every head, whatever the number of samples."""
     batch_size: int = Field(default=1024, ge=1)
     """Features per update."""
     validation: float = Field(default=0.2, gt=0, lt=1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+FeatureKind = Literal["pooled"]
+"""What a probe can ask of an encoder. `pooled`: the mean over the tokens, after the last norm."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Features:
     pooled: Float[Tensor, "samples dim"]
     """One fp32 vector per sample."""
     labels: Int[Tensor, "samples"]
-    """Class ids in [0, num_classes)."""
+    """Class ids in [0, num_classes), on the device of the vectors."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Score:
     """What a probe answered."""
 
     correct: Tensor
-    """(test samples,) bool: accuracies, their intervals and paired differences all follow from it."""
+    """(test samples,) bool, on the CPU: accuracies, their intervals and paired differences all follow from it."""
     chosen: dict[str, float | int] = field(default_factory=dict)
     """Hyper-parameters that the probe chose on its validation split."""
 
@@ -32,9 +35,12 @@ class Score:
 class Probe(Protocol):
     """A classifier of frozen features."""
 
+    needs: ClassVar[FeatureKind]
+    """What it is fitted on."""
+
     def __call__(self, train: Features, test: Features, num_classes: int, seed: int) -> Score:
         """Fit on `train` alone (choose on a part of it) and score `test`; a function of its arguments."""
         ...
 
 
-__all__ = ["Features", "Probe", "Score"]
+__all__ = ["FeatureKind", "Features", "Probe", "Score"]
