@@ -31,8 +31,8 @@ def read(
     where = "" if path is None else str(path)
     if text is None and path is not None:
         text = read_text(path)
-    given = merge({} if text is None else parse_mapping(text, where or "the configuration"), parse_overrides(overrides))
-    data, problems = complete(given, modality)
+    file = {} if text is None else parse_mapping(text, where or "the configuration")
+    data, problems = complete([file, parse_overrides(overrides)], modality)
     try:
         config = RunConfig.model_validate(data, context={"section_class": section_class})
     except ValidationError as error:
@@ -42,22 +42,25 @@ def read(
     return config
 
 
-def complete(given: Mapping[str, Any], modality: Callable[[str], Modality]) -> tuple[dict[str, Any], list[str]]:
-    """What was given, laid over the modality's preset, its defaults and the tree's own; and problems of the preset.
+def complete(
+    given: Sequence[Mapping[str, Any]], modality: Callable[[str], Modality]
+) -> tuple[dict[str, Any], list[str]]:
+    """The given layers over the modality's preset, its defaults and the tree's own; and problems of the preset.
 
     A section that names another plugin than the layers below it starts afresh (`jepa_core.config.base.merge`).
     """
-    layers: list[Mapping[str, Any]] = [_named_by_default(), given]
+    wanted = reduce(merge, given)
+    preset = wanted.get("preset")
+    plugin = _modality(inside(wanted.get("modality"), "name"), modality)
+    below: list[Mapping[str, Any]] = [_named_by_default()]
     problems: list[str] = []
-    plugin = _modality(inside(given.get("modality"), "name"), modality)
-    preset = given.get("preset")
     if plugin:
-        layers.insert(1, plugin.defaults)
+        below.append(plugin.defaults)
         if isinstance(preset, str) and preset in plugin.presets:
-            layers.insert(2, plugin.presets[preset])
+            below.append(plugin.presets[preset])
         elif isinstance(preset, str):
             problems.append(_unknown_preset(preset, plugin))
-    return _plain(reduce(merge, layers)), problems
+    return _plain(reduce(merge, [*below, *given])), problems
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

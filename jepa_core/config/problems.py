@@ -14,6 +14,7 @@ from jepa_core.config.schema import Place, SectionClass, inside
 from jepa_core.config.tree import RunConfig
 
 _LONGEST_VALUE = 60
+_MOST_PLACES = 3
 # Errors that the schema explains: a wrong type, or a value out of range.
 _EXPLAINED = {
     *(
@@ -100,9 +101,9 @@ def _sentence(error: ErrorDetails, path: tuple[str | int, ...], root: Place) -> 
 def _unknown_key(key: str, parent: tuple[str | int, ...], root: Place) -> str:
     place = _place(parent, root)
     keys = place.keys() if place else []
-    if near := difflib.get_close_matches(key, keys, n=1):
-        return f"unknown key. Did you mean '{near[0]}'?"
     elsewhere = [dotted(path) for path in root.paths() if path[-1] == key]
     if elsewhere:
-        return f"unknown key here. Did you mean {' or '.join(elsewhere)}?"
+        return f"unknown key here. Did you mean {' or '.join(elsewhere[:_MOST_PLACES])}?"
+    if near := difflib.get_close_matches(key, keys, n=1):
+        return f"unknown key. Did you mean '{near[0]}'?"
     return f"unknown key. Allowed: {', '.join(keys)}."
