@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Generator, Tensor, nn
 
+    from jepa_core.interop import Converter
     from jepa_core.masking import MaskView, SampleRandom
     from jepa_core.objectives import Objective
     from jepa_core.probes import Probe
@@ -28,6 +29,14 @@ API_VERSION = 1
 """The plugin interface of this core; it accepts this number, and the one before with a warning."""
 
 Split = Literal["pretrain", "probe_train", "probe_test"]
+
+
+def _resolved(target: str | Callable[..., Any]) -> Callable[..., Any]:
+    """What "package.module:attribute" refers to, or the callable itself."""
+    if callable(target):
+        return target
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,22 @@ class MaskingStrategy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class WeightFormat:
+    """A layout in which other programs keep weights."""
+
+    name: str
+    """What `jepa export --to` and `jepa import --format` call it."""
+    summary: str
+    """One line for listings."""
+    implementation: str | Callable[[], Converter]
+    """A class that is a `jepa_core.interop.Converter`: "package.module:attribute", imported at first use, or itself."""
+
+    def load(self) -> Callable[[], Converter]:
+        """The class itself, imported."""
+        return _resolved(self.implementation)
+
+
 class Modality(ABC):
     """A kind of signal: its data, its token grid and its tokenizer. Methods import what they need."""
 
@@ -99,6 +124,8 @@ class Modality(ABC):
     unnormalised: ClassVar[Mapping[str, Any]] = {}
     """Values of its section's `mean` and `std` under which signals are not normalised, so that `jepa stats` can measure
     them: numbers where the section holds one for all, sequences where it holds one per channel (axis 0 of a signal)."""
+    formats: ClassVar[Sequence[WeightFormat]] = ()
+    """Layouts of other programs that `jepa import` and `jepa export` translate."""
 
     @abstractmethod
     def grid(self, config: Any) -> TokenGrid:
@@ -158,10 +185,7 @@ class Plugin:
 
     def load(self) -> Callable[..., Any]:
         """The factory itself, imported."""
-        if callable(self.factory):
-            return self.factory
-        module, _, attribute = self.factory.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _resolved(self.factory)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ line (`masking_configs.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jepa_core.config import Section
 from jepa_core.errors import ConfigError
-from jepa_core.plugin import Modality, Source, Split, Transform
+from jepa_core.plugin import Modality, Source, Split, Transform, WeightFormat
 from jepa_core.types import TokenGrid
 from jepa_image.config import ImageConfig
 from jepa_image.masking_configs import block, multiblock, quadrant
@@ -34,6 +34,15 @@ class ImageModality(Modality):
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     unnormalised: ClassVar[Mapping[str, Any]] = {"mean": (0.0,), "std": (1.0,)}
+
+    formats: ClassVar[Sequence[WeightFormat]] = (
+        WeightFormat(
+            "ijepa", "checkpoint of the public I-JEPA code: all three networks", "jepa_image.interop:OfficialIJepa"
+        ),
+        WeightFormat(
+            "hf-ijepa", "folder of transformers' IJepaModel: one encoder", "jepa_image.hugging_face:HuggingFaceIJepa"
+        ),
+    )
 
     def grid(self, config: ImageConfig) -> TokenGrid:
         """One token per patch, for example 14 x 14."""
