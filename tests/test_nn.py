@@ -16,7 +16,7 @@ from jepa_core.config.tree import PredictorConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView
 from jepa_core.model import Encoder
-from jepa_core.nn.block import Block, DropPath
+from jepa_core.nn.block import Block, DropPath, attend
 from jepa_core.nn.predictor import Predictor
 from jepa_core.nn.vit import Transformer
 from jepa_core.types import TokenGrid
@@ -157,6 +157,14 @@ def gradients(network: nn.Module, tokens: torch.Tensor) -> list[torch.Tensor]:
     torch.manual_seed(0)  # drop path
     network(tokens).square().sum().backward()
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+def test_attention_written_out_equals_the_fused_kernel():
+    query, key, value = (torch.randn(2, 3, 7, 16, generator=torch.manual_seed(0)) for _ in range(3))
+    fused = attend(query, key, value)
+    written_out = attend(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    assert written_out.dtype == torch.bfloat16
+    torch.testing.assert_close(written_out.float(), fused, atol=0.02, rtol=0.02)
 
 
 def test_activation_checkpointing_changes_no_gradient():

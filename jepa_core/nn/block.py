@@ -21,8 +21,24 @@ def initialise_linear(linear: nn.Linear, scale: float = 1.0) -> None:
     nn.init.zeros_(linear.bias)
 
 
+def attend(
+    query: Float[Tensor, "batch heads token head"],
+    key: Float[Tensor, "batch heads token head"],
+    value: Float[Tensor, "batch heads token head"],
+) -> Float[Tensor, "batch heads token head"]:
+    """Values mixed by softmax(query key^T / sqrt(head)), a softmax that runs in fp32 whatever the precision.
+
+    Torch's fused kernel, except for bf16 on a CPU: there, forward and backward take 1.3 (1568 tokens) to 5 times
+    (22 tokens) as long as two matrix products (torch 2.11, AVX-512; `benchmarks/README.md`, "Attention").
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        similarity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return similarity.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention; its softmax runs in fp32 inside torch's fused kernel, whatever the precision."""
+    """Multi-head self-attention."""
 
     def __init__(self, width: int, heads: int, residual_scale: float) -> None:
         """`heads` divides `width`; `residual_scale` shrinks the first weights of what joins the residual stream."""
@@ -40,8 +56,7 @@ class Attention(nn.Module):
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        return self.proj(attend(query, key, value).transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
