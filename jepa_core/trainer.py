@@ -29,6 +29,7 @@ from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
 from jepa_core.model import Parts, ViewOutput
 from jepa_core.optim import clip_gradients
 from jepa_core.processes import make_accelerator, on_main_process, process_share
+from jepa_core.schedules import half_life_samples, momentum_at
 from jepa_core.state import TrainingState
 from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable, UnreadableLog
@@ -109,6 +110,28 @@ class Trainer:
         """Drop the rows after the step that the run continues from; the rest, for every process."""
         on_main_process(self.accelerator, lambda: truncate_log(path, self.state.step))
         return read_log(path)
+
+    def describe(self) -> list[str]:
+        """What is about to be trained, in numbers that one should look at before a long run."""
+        config, train, device = self.config, self.config.train, self.accelerator.device
+        counts = [
+            f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M {name} parameters"
+            for name, part in (("encoder", self.state.model.encoder), ("predictor", self.state.model.predictor))
+        ]
+        budgets = [f"{b.context} context, {b.num_targets} x {b.target} target" for b in self.parts.masking.budgets]
+        momentum = momentum_at(config.ema, 0, train.steps, train.batch_size)
+        half_life = half_life_samples(momentum, train.batch_size)
+        share = f"{self.share.world} processes x {train.accumulate} passes x {self.share.micro_batch}"
+        lines = [
+            f"{config.modality.name}: {len(self.source)} samples, {', '.join(counts)}",
+            f"grid {self.parts.grid}; tokens per sample: {'; '.join(budgets)}",
+            f"{train.steps} steps of {train.batch_size} samples ({share}) = "
+            f"{train.steps * train.batch_size / len(self.source):.1f} passes over the data; EMA half-life at the start "
+            f"{half_life:.0f} samples; {self.accelerator.mixed_precision.replace('no', 'fp32')} on {device}",
+        ]
+        if self.state.step:
+            lines.append(f"continuing after step {self.state.step}")
+        return lines
 
     def train(self) -> Literal["done", "interrupted"]:
         """Train to the last step, or until Ctrl-C or SIGTERM; either way the last step gets a checkpoint."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -107,10 +108,14 @@ def test_an_unreadable_sample_is_a_zero_row_of_weight_zero_and_is_named() -> Non
 @pytest.mark.usefixtures("toy")
 def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
     parts = Parts.of(toy_config("modality.unreadable=[3]"))
-    source = parts.modality.source(parts.config.modality, "pretrain")
-    reads: list[int] = []
-    read = source.read
-    source.read = lambda index: (reads.append(index), read(index))[1]  # pyright: ignore[reportAttributeAccessIssue]
+    source, reads = parts.modality.source(parts.config.modality, "pretrain"), list[int]()
+
+    class Counted(type(source)):
+        def read(self, index: int) -> Any:
+            reads.append(index)
+            return super().read(index)
+
+    source.__class__ = Counted
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=0)
     answers = [dataset[SampleKey(epoch, 3)][1] for epoch in range(3)]
     assert reads == [3]

@@ -13,11 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from jepa_core import __version__
-from jepa_core.cli import config, doctor, interop, plan, plugins, report, stats
+from jepa_core.cli import config, doctor, interop, plan, plugins, report, stats, train
 from jepa_core.cli.common import configure_logging
 from jepa_core.errors import JepaError
 
-GROUPS = (report, plan, stats, interop, config, plugins, doctor)
+GROUPS = (train, report, plan, stats, interop, config, plugins, doctor)
 """Modules with a `register(app)` that adds their commands, in the order of the help."""
 
 INTERRUPTED = 130
