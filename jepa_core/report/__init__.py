@@ -31,6 +31,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
     """
     paths = [Path(run) for run in runs]
     target = Path(out) if out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
+    if not target.parent.is_dir():  # said before minutes of work
+        raise UsageError(f"{target}: there is no folder {target.parent}. Choose another file with --out.")
     page = render([_read(path) for path in paths], command("jepa", "report", *map(str, paths)))
     try:
         target.write_text(page, encoding="utf-8")

@@ -20,6 +20,7 @@ _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _POINTS_PER_INCH = 72
 _SIZE = (248.0, 152.0)  # user units; a panel is shown 240 to 340 wide, so that text stays near its nominal size
+_MARGINS = {"left": 0.155, "right": 0.955, "bottom": 0.14, "top": 0.95}  # fixed, so that panels align
 _MAX_POINTS = 160  # per curve: more are averaged, and the band shows what the average hides
 _SHORTER = (
     (r">\s+<", "><"),
@@ -79,7 +80,8 @@ def line_chart(
         include: values that the vertical axis must show, for example 0.
     """
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10.0}):
-        figure = Figure(figsize=(_SIZE[0] / _POINTS_PER_INCH, _SIZE[1] / _POINTS_PER_INCH), layout="constrained")
+        figure = Figure(figsize=(_SIZE[0] / _POINTS_PER_INCH, _SIZE[1] / _POINTS_PER_INCH))
+        figure.subplots_adjust(**_MARGINS)
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         for curve in curves:

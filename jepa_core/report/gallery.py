@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jepa_core.checkpoint import RunFolder, load_encoder
 from jepa_core.data import INITIALISATION, MASKS
-from jepa_core.errors import UnreadableSample
+from jepa_core.errors import DataError, UnreadableSample
 from jepa_core.masking import SampleRandom, seed_of
 from jepa_core.model import Encoder, Parts
 from jepa_core.plugin import Source, Split, Transform
@@ -176,6 +176,8 @@ class _Split:
             except UnreadableSample:
                 continue  # the trainer counts them; a picture needs another
             found.append((index, self.transform(raw, torch.Generator().manual_seed(0))))
+        if not found:
+            raise DataError("None of the samples that would be shown can be read. See: jepa doctor")
         return found
 
     def picture(self, signal: Tensor, height: int) -> np.ndarray:
