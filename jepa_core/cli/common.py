@@ -46,7 +46,7 @@ class _Lines(logging.Handler):
 def configure_logging(debug: bool) -> None:
     """Send what the library logs, and warnings as one line each, to standard error; only the main process informs."""
     ours = logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()], force=True)
     logging.getLogger("jepa_core").setLevel(ours if is_main_process() else logging.ERROR)
     warnings.formatwarning = lambda message, *_args, **_kwargs: str(message)
     logging.captureWarnings(capture=True)
