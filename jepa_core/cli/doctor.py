@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from jepa_core.cli.common import AsJson
 from jepa_core.errors import FAILED_RUN
 
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def doctor(
         run_dir: Annotated[Path, typer.Option(help="Where runs will be written; it need not exist.")] = Path("runs"),
-        as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Say what works on this machine, and how to mend what does not; exit code 1 where something needed fails."""
         from jepa_core import doctor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jepa_core.config import Section
 from jepa_core.errors import ConfigError
 from jepa_core.plugin import Modality, Source, Split, Transform, WeightFormat
-from jepa_core.types import TokenGrid
+from jepa_core.types import Finding, TokenGrid
 from jepa_image.config import ImageConfig
 from jepa_image.masking_configs import block, multiblock, quadrant
 from jepa_image.presets import DEFAULTS, PRESETS
@@ -126,6 +126,12 @@ class ImageModality(Modality):
         from importlib import resources
 
         return resources.files("jepa_image").joinpath("demo.yaml").read_text(encoding="utf-8")
+
+    def doctor(self) -> Sequence[Finding]:
+        """Which file formats can be read."""
+        from jepa_image.doctor import findings
+
+        return tuple(findings())
 
 
 image = ImageModality()
