@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from jepa_image.plugin import image
 from PIL import features
+
+from jepa_image.plugin import image
 
 
 def test_a_whole_pillow_is_ok() -> None:
