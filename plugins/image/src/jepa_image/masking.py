@@ -91,13 +91,13 @@ class MultiBlock:
         targets = targets.subset(random, self.grid.shape, budget.target, self.sampler.most)
         return (MaskView.of(context, targets),)
 
-    def unlimited(self, random: SampleRandom) -> Bool[np.ndarray, "batch tokens"]:
-        """What would be visible without a length rule (`jepa masks` compares)."""
-        return self.sampler.visible(self.layouts.first(random))
+    def unlimited(self, random: SampleRandom) -> tuple[Bool[np.ndarray, "batch tokens"], ...]:
+        """See `jepa_core.masking.inspect.Unlimited`."""
+        return (self.sampler.visible(self.layouts.first(random)),)
 
-    def redraws(self, random: SampleRandom) -> Int64[np.ndarray, "batch"]:
-        """How often each sample's layout is redrawn (`jepa masks` reports it)."""
-        return self.layouts.draw(random)[1]
+    def redraws(self, random: SampleRandom) -> tuple[Int64[np.ndarray, "batch"], ...]:
+        """See `jepa_core.masking.inspect.Redrawing`."""
+        return (self.layouts.draw(random)[1],)
 
     def _target_problems(self, target: int, fewest: int) -> list[str]:
         least = self.sampler.least

@@ -58,9 +58,9 @@ class OfficialMultiBlock:
         targets, visible = self._draw(random)
         return (MaskView.of(legacy_prefix(visible), legacy_prefix(targets)),)
 
-    def unlimited(self, random: SampleRandom) -> Bool[np.ndarray, "batch tokens"]:
-        """What would be visible without a length rule (`jepa masks` compares)."""
-        return self._draw(random)[1]
+    def unlimited(self, random: SampleRandom) -> tuple[Bool[np.ndarray, "batch tokens"], ...]:
+        """See `jepa_core.masking.inspect.Unlimited`."""
+        return (self._draw(random)[1],)
 
     def _draw(
         self, random: SampleRandom
