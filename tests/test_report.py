@@ -18,6 +18,7 @@ from jepa_core.checkpoint import RunFolder
 from jepa_core.cli import main
 from jepa_core.config import Section
 from jepa_core.config.text import to_yaml
+from jepa_core.evaluation import evaluate
 from jepa_core.recipes import read_config
 from jepa_core.registry import modalities
 from jepa_core.report import write_report
@@ -59,14 +60,21 @@ def write_evaluation(run: Path, **accuracies: float) -> Path:
             "low": accuracy - 0.02,
             "high": accuracy + 0.02,
             "chance": 0.25,
+            "num_train": 4321,
             "num_test": 1234,
+            "minus_random": difference(accuracy - scores["random"]) if name != "random" else None,
+            "chosen": {},
         }
         for heading in ("direction", "side")
         for probe in ("linear", "knn")
         for name, accuracy in scores.items()
     ]
-    (run / "eval.json").write_text(json.dumps({"results": results}))
+    (run / "eval.json").write_text(json.dumps({"encoder": "target", "results": results}))
     return run
+
+
+def difference(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01}
 
 
 def bare(folder: Path, *overrides: str) -> Path:
@@ -350,3 +358,14 @@ def test_the_command_prints_where_the_report_is_and_opens_it(
     assert not ended.value.code
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert (run / "report.html").stat().st_size < 1_000_000
+
+
+def test_what_evaluation_writes_is_what_the_report_reads(run: Path) -> None:
+    evaluation = evaluate(RunFolder(run), probes=["knn"])
+    evaluation.write(run / "eval.json")
+    text = visible(section(page_of(run), "probes"))
+    target = evaluation.results[0]
+    assert f"{100 * target.accuracy:.1f} % {100 * target.low:.1f}–{100 * target.high:.1f}" in text
+    assert text.count("knn probe") == 2
+    assert "linear probe" not in text
+    assert text.count("target encoder minus never trained") == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_core.checkpoint import RunFolder
 from jepa_core.errors import JepaError, UsageError
 from jepa_core.model import Parts
 from jepa_core.report.gallery import FeatureGallery, MaskGallery, feature_gallery, mask_galleries
@@ -43,7 +42,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
 
 def _read(path: Path) -> RunReport:
     """All of one run: without a checkpoint, or with its data elsewhere now, it still has a report."""
-    facts, run = gather(path), RunFolder(path)
+    facts = gather(path)
     masks: list[MaskGallery] | str
     features: FeatureGallery | str
     try:
@@ -51,7 +50,7 @@ def _read(path: Path) -> RunReport:
     except JepaError as error:
         masks = str(error)
     try:
-        features = feature_gallery(run) if facts.state else "There is no checkpoint yet."
+        features = feature_gallery(path) if facts.state else "There is no checkpoint yet."
     except JepaError as error:
         features = str(error)
     return RunReport(facts, masks, features)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from jepa_core.checkpoint import RunFolder, load_encoder
-from jepa_core.data import INITIALISATION, MASKS
+from jepa_core.checkpoint import RunFolder, Which
+from jepa_core.data import MASKS
 from jepa_core.errors import DataError, UnreadableSample
-from jepa_core.masking import SampleRandom, seed_of
-from jepa_core.model import Encoder, Parts
+from jepa_core.features import BATCH_SIZE
+from jepa_core.frozen import FrozenEncoder, load, pool, untrained_encoder
+from jepa_core.masking import SampleRandom
+from jepa_core.model import Parts
 from jepa_core.plugin import Source, Split, Transform
 from jepa_core.report import pictures
 from jepa_core.types import SampleKey, TokenGrid
@@ -30,7 +33,6 @@ NUM_CANDIDATES = 1000
 NUM_COMPONENT_SAMPLES = 48
 """Samples whose tokens decide the principal components."""
 
-_BATCH = 50
 _HEIGHT, _HEIGHT_OF_SLICES, _HEIGHT_OF_NEIGHBOURS = 176, 112, 84
 
 _Item = tuple[int, Tensor]  # position in its source, and signal
@@ -72,9 +74,9 @@ class FeatureMaps:
     """Token features as colours; two encoders side by side."""
 
     samples: list[Sample]
-    target: list[list[np.ndarray]]
+    trained: list[list[np.ndarray]]
     """Per sample, as `Sample.slices`."""
-    random: list[list[np.ndarray]]
+    untrained: list[list[np.ndarray]]
     """The same of an encoder that was never trained."""
     explained: tuple[float, float]
     """Share of the token variance in the three components, of either encoder."""
@@ -82,7 +84,7 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A query and the candidates whose pooled target features have the greatest cosine with its own."""
+    """A query and the candidates whose pooled features have the greatest cosine with its own."""
 
     query: Sample
     found: list[tuple[Sample, float]]
@@ -92,6 +94,8 @@ class Neighbours:
 class FeatureGallery:
     """What a trained encoder makes of samples."""
 
+    which: Which
+    """The target encoder, or the context encoder of a run that has no other."""
     heading: str
     """What the labels are, or ""."""
     num_candidates: int
@@ -117,24 +121,27 @@ def mask_galleries(parts: Parts) -> list[MaskGallery]:
     return galleries
 
 
-def feature_gallery(run: RunFolder, checkpoint: str = "latest") -> FeatureGallery:
+def feature_gallery(path: Path, checkpoint: str = "latest") -> FeatureGallery:
     """Feature maps and neighbours of a run; raises a JepaError where there is no checkpoint or no data.
 
     The demo's model takes about 3 s on one core; a ViT-H on a CPU some minutes (it runs on a GPU where there is one).
     """
-    parts, encoder = load_encoder(run, "target", checkpoint)
-    queries, candidates = _Split.of(parts, "probe_test"), _Split.of(parts, "probe_train")
+    has_target = (RunFolder(path).find(checkpoint) / "target_encoder.safetensors").exists()
+    which: Which = "target" if has_target else "context"  # official weights may come without a target encoder
+    trained = load(path, which, checkpoint)
+    untrained = FrozenEncoder(trained.parts, untrained_encoder(trained.parts), which, 0, trained.device)
+    queries, candidates = _Split.of(trained.parts, "probe_test"), _Split.of(trained.parts, "probe_train")
     shown, others = queries.spread(), candidates.drawn(NUM_CANDIDATES)
-    tokens = torch.cat(list(_tokens(encoder, shown)))
-    pooled = torch.cat([batch.mean(1) for batch in _tokens(encoder, others)])
-    untrained = torch.cat(list(_tokens(_random_encoder(parts), shown)))
+    samples = [queries.sample(item, _height(trained.grid)) for item in shown[:NUM_SHOWN]]
+    tokens = torch.cat(list(_tokens(trained, shown)))
+    maps = [_feature_maps(trained.grid, samples, each) for each in (tokens, torch.cat(list(_tokens(untrained, shown))))]
+    pooled = torch.cat([pool(batch) for batch in _tokens(trained, others)])
     return FeatureGallery(
+        which=which,
         heading=queries.heading,
         num_candidates=len(others),
-        maps=_feature_maps(
-            parts.grid, [queries.sample(item, _height(parts.grid)) for item in shown[:NUM_SHOWN]], tokens, untrained
-        ),
-        neighbours=_neighbours(queries, shown[:NUM_QUERIES], tokens.mean(1), candidates, others, pooled),
+        maps=FeatureMaps(samples, maps[0][0], maps[1][0], (maps[0][1], maps[1][1])),
+        neighbours=_neighbours(queries, shown[:NUM_QUERIES], pool(tokens), candidates, others, pooled),
     )
 
 
@@ -190,40 +197,27 @@ class _Split:
         return Sample(self.source.where(index), label, pictures.split(self.picture(signal, height), self.parts.grid))
 
 
-def _random_encoder(parts: Parts) -> Encoder:
-    """The network before training: from the run's seed, without touching torch's global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(parts.config.seed, INITIALISATION))
-        return parts.encoder().eval()
-
-
-@torch.inference_mode()
-def _tokens(encoder: Encoder, items: Sequence[_Item]) -> Iterable[Float[Tensor, "batch token dim"]]:
+def _tokens(encoder: FrozenEncoder, items: Sequence[_Item]) -> Iterator[Float[Tensor, "batch token dim"]]:
     """Tokens on the CPU, a batch at a time."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = encoder.to(device)
-    for start in range(0, len(items), _BATCH):
-        signal = torch.stack([signal for _, signal in items[start : start + _BATCH]])
-        yield encoder(signal.to(device)).float().cpu()
+    for start in range(0, len(items), BATCH_SIZE):
+        signal = torch.stack([signal for _, signal in items[start : start + BATCH_SIZE]])
+        yield encoder.tokens(signal).float().cpu()
 
 
 def _height(grid: TokenGrid) -> int:
     return _HEIGHT if pictures.num_slices(grid) == 1 else _HEIGHT_OF_SLICES
 
 
-def _feature_maps(grid: TokenGrid, samples: list[Sample], target: Tensor, untrained: Tensor) -> FeatureMaps:
-    painted: list[list[list[np.ndarray]]] = []
-    explained: list[float] = []
-    for tokens in (target, untrained):
-        colours, share = pictures.feature_colours(tokens.numpy())
-        explained.append(share)
-        painted.append(
-            [
-                pictures.paint_cells(cells, grid, [part.shape for part in sample.slices])
-                for cells, sample in zip(colours, samples, strict=False)  # more samples decide than are shown
-            ]
-        )
-    return FeatureMaps(samples, painted[0], painted[1], (explained[0], explained[1]))
+def _feature_maps(
+    grid: TokenGrid, samples: Sequence[Sample], tokens: Float[Tensor, "more token dim"]
+) -> tuple[list[list[np.ndarray]], float]:
+    """The cells of the first samples in the colours of their tokens, and the share of variance that these show."""
+    colours, explained = pictures.feature_colours(tokens.numpy())
+    painted = [
+        pictures.paint_cells(cells, grid, [part.shape for part in sample.slices])
+        for cells, sample in zip(colours, samples, strict=False)  # more samples decide than are shown
+    ]
+    return painted, explained
 
 
 def _neighbours(

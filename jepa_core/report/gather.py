@@ -17,6 +17,7 @@ from jepa_core.config import RunConfig
 from jepa_core.errors import CheckpointError
 from jepa_core.metrics import read_log
 from jepa_core.model import Parts
+from jepa_core.probes.estimates import Estimate
 from jepa_core.types import TokenBudget, TokenGrid
 
 Row = Mapping[str, Any]
@@ -34,6 +35,8 @@ class ProbeResult:
     low: float
     high: float
     """Bounds of the 95 % confidence interval."""
+    gain: Estimate | None
+    """Accuracy minus that of the untrained encoder on the same samples; None for itself."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class ProbeTable:
 
     heading: str
     probe: str
-    chance: float | None
-    """Accuracy without looking at the sample, where the evaluation states it."""
+    chance: float
+    """Accuracy of always giving the same answer."""
     num_test: int
     """Samples that were scored."""
+    encoder: str
+    """The representation that the evaluation is about: target or context."""
     results: tuple[ProbeResult, ...]
 
     def of(self, representation: str) -> ProbeResult | None:
@@ -137,13 +142,18 @@ def _probe_tables(path: Path) -> list[ProbeTable]:
     """eval.json by heading and probe, in its order."""
     if not path.is_file():
         return []
-    results = json.loads(path.read_text())["results"]
+    found = json.loads(path.read_text())
     tables: list[ProbeTable] = []
-    for heading, probe in dict.fromkeys((row["heading"], row["probe"]) for row in results):
-        rows = [row for row in results if (row["heading"], row["probe"]) == (heading, probe)]
-        found = tuple(ProbeResult(row["representation"], row["accuracy"], row["low"], row["high"]) for row in rows)
-        tables.append(ProbeTable(heading, probe, rows[0]["chance"], rows[0]["num_test"], found))
+    for heading, probe in dict.fromkeys((row["heading"], row["probe"]) for row in found["results"]):
+        rows = [row for row in found["results"] if (row["heading"], row["probe"]) == (heading, probe)]
+        results = tuple(_probe_result(row) for row in rows)
+        tables.append(ProbeTable(heading, probe, rows[0]["chance"], rows[0]["num_test"], found["encoder"], results))
     return tables
+
+
+def _probe_result(row: Row) -> ProbeResult:
+    gain = Estimate(**row["minus_random"]) if row["minus_random"] else None
+    return ProbeResult(row["representation"], row["accuracy"], row["low"], row["high"], gain)
 
 
 def _checkpoint(run: RunFolder) -> tuple[Mapping[str, Any] | None, int | None]:

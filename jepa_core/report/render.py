@@ -57,8 +57,12 @@ class _Comparison:
 
     heading: str
     probe: str
-    chance: float | None
+    chance: float
     num_test: int
+    encoder: str
+    """The representation that stands out."""
+    gains: list[tuple[int, str]]
+    """Position of a run, and its paired difference in words."""
     groups: list[tuple[str, list[_Line]]]
     """Representation, and one line per run."""
 
@@ -74,14 +78,12 @@ def render(reports: Sequence[RunReport], command: str) -> str:
     )
     environment.filters |= {"uri": data_uri, "points": words.points, "percent": words.percent}
     facts = [report.facts for report in reports]
-    comparisons = _compare(facts)
     return environment.get_template("template.html.j2").render(
         title=" · ".join(run.name for run in facts),
         many=len(reports) > 1,
         runs=[_run(number, report) for number, report in enumerate(reports)],
         sections=SECTIONS,
-        comparisons=comparisons,
-        has_chance=any(comparison.chance is not None for comparison in comparisons),
+        comparisons=_compare(facts),
         training=draw(TRAINING, facts) if any(run.rows for run in facts) else [],
         collapse=draw(COLLAPSE, facts) if any(run.measured for run in facts) else [],
         differences=config_differences(facts),
@@ -139,17 +141,27 @@ def _comparison(heading: str, probe: str, runs: Sequence[RunFacts]) -> _Comparis
         (
             name,
             [
-                _Line(_colour(name, number, len(runs)), table.of(name) if table else None)
+                _Line(_colour(name == have[0].encoder, number, len(runs)), table.of(name) if table else None)
                 for number, table in enumerate(tables)
             ],
         )
         for name in sorted(seen, key=list(words.REPRESENTATIONS).index)
     ]
-    return _Comparison(heading, probe, have[0].chance, max(table.num_test for table in have), groups)
+    gains = [(number, words.gain_line(table)) for number, table in enumerate(tables) if table]
+    first = have[0]
+    return _Comparison(
+        heading=heading,
+        probe=probe,
+        chance=first.chance,
+        num_test=max(table.num_test for table in have),
+        encoder=first.encoder,
+        gains=[(number, gain) for number, gain in gains if gain],
+        groups=groups,
+    )
 
 
-def _colour(representation: str, number: int, num_runs: int) -> str:
-    """One run: the target encoder stands out. Several: every run has its own."""
+def _colour(stands_out: bool, number: int, num_runs: int) -> str:
+    """One run: the encoder stands out. Several: every run has its own."""
     if num_runs > 1:
         return f"var(--series-{number % NUM_COLOURS})"
-    return "var(--accent)" if representation == "target" else "var(--bar)"
+    return "var(--accent)" if stands_out else "var(--bar)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jepa_core.collapse import EXPLANATIONS
+from jepa_core.probes.estimates import Estimate
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts
 
 Tone = Literal["good", "warn", "bad", "plain"]
@@ -22,7 +23,8 @@ REPRESENTATIONS = {
 HOW_TO_READ_PROBES = (
     "How to read it: the encoder stays frozen and a small classifier is fitted on its features. The target encoder "
     "minus the same network never trained is what pretraining added. The raw input is the score without any network; "
-    "on small, centred samples it is hard to beat. Whiskers are 95\u00a0% confidence intervals."
+    "on small, centred samples it is hard to beat. Whiskers are 95\u00a0% confidence intervals, the dotted line is the "
+    "score of always giving the same answer."
 )
 
 ADVICE = (
@@ -44,6 +46,11 @@ class Finding:
 def points(share: float) -> str:
     """A share as per cent with one decimal, without the sign."""
     return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    """As `points`, with its sign: +9.2, −0.4."""
+    return f"{'−' if share < 0 else '+'}{points(abs(share))}"
 
 
 def percent(share: float) -> str:
@@ -114,40 +121,51 @@ def lead(run: RunFacts) -> str:
 
 
 def main_table(tables: list[ProbeTable]) -> ProbeTable | None:
-    """The table of the headline: the first linear probe that scored the target encoder, or the first of any probe."""
-    scored = [table for table in tables if table.of("target")]
-    return next((table for table in scored if table.probe == "linear"), scored[0] if scored else None)
+    """The table of the headline: the first linear probe, or the first of any kind."""
+    return next((table for table in tables if table.probe == "linear"), tables[0] if tables else None)
 
 
 def probe_finding(run: RunFacts) -> Finding:
     """The headline of the evaluation, its numbers, and whether the gain could be chance."""
     table = main_table(run.probes)
-    target = table.of("target") if table else None
-    if table is None or target is None:
-        return Finding("Not evaluated yet", "No probe has read the target encoder's features.", "plain")
-    others = [(name, table.of(name)) for name in ("random", "raw")]
-    read = [f"{percent(target.accuracy)} ({_interval(target)}) from the target encoder"]
-    read += [f"{percent(each.accuracy)} ({_interval(each)}) from the {_source(name)}" for name, each in others if each]
-    text = (
-        f"A {table.probe} probe for “{table.heading}” is right in {_listed(read)} "
-        f"(95\u00a0% intervals, {table.num_test:,} test samples)."
-    )
-    random, raw = table.of("random"), table.of("raw")
-    if raw and raw.accuracy > target.accuracy:
-        text += f" That is {points(raw.accuracy - target.accuracy)} points below the raw input."
-    if random is None:
-        return Finding(f"{percent(target.accuracy)}, {table.probe}", text, "plain")
-    gain = target.accuracy - random.accuracy
-    headline = f"{'+' if gain >= 0 else '−'}{points(abs(gain))} points by pretraining"
-    if target.low > random.high:
+    ours = table.of(table.encoder) if table else None
+    if table is None or ours is None:
+        return Finding("Not evaluated yet", "No probe has read the encoder's features.", "plain")
+    text = f"A {table.probe} probe for “{table.heading}” is right in {_read_from(table, ours)}."
+    raw = table.of("raw")
+    if raw and raw.accuracy > ours.accuracy:
+        text += f" That is {points(raw.accuracy - ours.accuracy)} points below the raw input."
+    if ours.gain is None:
+        return Finding(f"{percent(ours.accuracy)}, {table.probe}", text, "plain")
+    headline = f"{signed(ours.gain.value)} points by pretraining"
+    text += f" On the same samples it is {_between(ours.gain)} points ahead of the network never trained."
+    if ours.gain.low > 0:
         return Finding(headline, text, "good")
-    if target.high < random.low:
+    if ours.gain.high < 0:
         return Finding(headline, f"{text} Pretraining made the features worse.", "bad")
-    return Finding(headline, f"{text} The intervals of target and untrained network overlap: no gain is shown.", "warn")
+    return Finding(headline, f"{text} The interval holds zero: no gain is shown.", "warn")
 
 
-def _interval(result: ProbeResult) -> str:
-    return f"{points(result.low)}–{points(result.high)}"
+def gain_line(table: ProbeTable) -> str:
+    """The paired difference under a table, or "" where it has none."""
+    ours = table.of(table.encoder)
+    if ours is None or ours.gain is None:
+        return ""
+    name = REPRESENTATIONS[ours.representation]
+    return f"{name} minus never trained: {signed(ours.gain.value)} points ({_between(ours.gain)})"
+
+
+def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
+    others = [each for name in ("random", "raw") if (each := table.of(name))]
+    parts = [
+        f"{percent(each.accuracy)} ({points(each.low)}–{points(each.high)}) from the {_source(each.representation)}"
+        for each in (ours, *others)
+    ]
+    return f"{_listed(parts)} (95\u00a0% intervals, {table.num_test:,} test samples)"
+
+
+def _between(gain: Estimate) -> str:
+    return f"{signed(gain.low)} to {signed(gain.high)}"
 
 
 def _source(representation: str) -> str:
