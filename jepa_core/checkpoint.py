@@ -283,13 +283,16 @@ def require_same_config(path: Path, given: RunConfig) -> None:
         )
 
 
-def load_encoder(run: RunFolder, which: Which, checkpoint: str = "latest") -> tuple[Parts, Encoder]:
+def load_encoder(
+    run: RunFolder, which: Which, checkpoint: str = "latest", config: RunConfig | None = None
+) -> tuple[Parts, Encoder]:
     """The target or the context encoder of a run, on the CPU and in evaluation mode.
 
-    The configuration is the checkpoint's own, so that preprocessing and statistics are those of training (promise 14).
+    The configuration is the checkpoint's own, so that preprocessing and statistics are those of training (promise 14);
+    `config` replaces it by one that names other data (`jepa_core.frozen.checkpoint_config`).
     """
     folder = run.find(checkpoint)
-    parts = Parts.of(read_config(folder / "config.yaml"))
+    parts = Parts.of(config or read_config(folder / "config.yaml"))
     encoder = parts.encoder()
     path = folder / f"{'target_encoder' if which == 'target' else 'encoder'}.safetensors"
     load_strictly(encoder, read_tensors(path), path)

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
@@ -103,6 +104,35 @@ class Progress:
         """Leave the bar as it is, also when the work failed."""
         if self._bar:
             self._bar.stop()
+
+
+class Phases:
+    """`Progress` of work in several parts, each of which begins with its first update.
+
+    >>> with Phases({"reading": "files"}) as phases:
+    ...     phases.update("reading", 1, 100)
+    """
+
+    def __init__(self, units: Mapping[str, str]) -> None:
+        """What is counted, by part."""
+        self._units = units
+        self._name, self._progress = "", ExitStack()
+
+    def __enter__(self) -> Self:
+        """Nothing begins yet."""
+        return self
+
+    def update(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` units of a part are finished."""
+        if name != self._name:
+            self._progress.close()
+            self._name = name
+            self._now = self._progress.enter_context(Progress(name, total, self._units[name]))
+        self._now.update(done)
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Leave the last part as it is."""
+        self._progress.close()
 
 
 def _bar() -> RichProgress:

@@ -1,0 +1,164 @@
+"""Features of a whole source, computed once under evaluation preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from jepa_core.data import SignalDataset, count_workers, ignore_interrupts
+from jepa_core.errors import DataError
+from jepa_core.frozen import pool
+from jepa_core.model import Encoder, Parts
+from jepa_core.plugin import Source
+from jepa_core.types import SampleKey
+from jepa_core.unreadable import Unreadable
+
+Precision = Literal["fp32", "bf16"]
+"""What encoders compute in; pooling, and everything after it, is fp32."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Represent = Callable[[Float[Tensor, "batch ..."]], Float[Tensor, "batch dim"]]
+"""From signals to one fp32 vector each."""
+
+Watch = Callable[[str, int, int], None]
+"""Is told what is being done, how many units of it are done, and of how many."""
+
+BATCH_SIZE = 64
+
+
+def unwatched(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+class SignalBatch(NamedTuple):
+    """Some samples of a source, in its order."""
+
+    place: Int[Tensor, "batch"]
+    """Positions of the readable ones in the source."""
+    signal: Float[Tensor, "batch ..."]
+    """Their signals."""
+    unreadable: tuple[Unreadable, ...]
+    """The others."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features of the readable samples of a source."""
+
+    place: Int[Tensor, "readable"]
+    """Their positions in the source, ascending."""
+    features: Mapping[str, Float[Tensor, "readable dim"]]
+    """One matrix per representation, fp32, on the CPU."""
+    unreadable: tuple[Unreadable, ...]
+    """What could not be read."""
+
+
+def encode_with(encoder: Encoder, device: torch.device, precision: Precision) -> Represent:
+    """Pooled tokens of an encoder."""
+    encoder = encoder.to(device)
+
+    @torch.no_grad()
+    def represent(signal: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
+            return pool(encoder(signal.to(device, non_blocking=True))).cpu()
+
+    return represent
+
+
+def baseline_of(parts: Parts) -> Represent:
+    """The modality's raw-input features."""
+    return lambda signal: parts.modality.baseline(parts.config.modality, signal).float()
+
+
+def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterator[SignalBatch]:
+    """All samples of a source in order, as evaluation sees them; read by `train.workers` processes."""
+    config = parts.config
+    dataset = SignalDataset(source, parts.modality.transform(config.modality, train=False), config.seed)
+    return iter(
+        DataLoader(
+            dataset,
+            batch_size=BATCH_SIZE,
+            sampler=[SampleKey(epoch=0, index=index) for index in range(len(source))],
+            collate_fn=_collate,
+            num_workers=count_workers(config.train.workers),
+            pin_memory=device.type == "cuda",
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),  # or the loader would take a draw from the global one
+        )
+    )
+
+
+def _collate(samples: list[tuple[SampleKey, Tensor | Unreadable]]) -> SignalBatch:
+    readable = [(key.index, content) for key, content in samples if isinstance(content, Tensor)]
+    signal = torch.stack([content for _, content in readable]) if readable else torch.empty(0)
+    place = torch.tensor([index for index, _ in readable], dtype=torch.int64)
+    return SignalBatch(place, signal, tuple(content for _, content in samples if isinstance(content, Unreadable)))
+
+
+def extract(
+    parts: Parts,
+    source: Source,
+    representations: Mapping[str, Represent],
+    device: torch.device,
+    what: str,
+    watch: Watch = unwatched,
+) -> Extracted:
+    """Read every sample once and represent it in every way.
+
+    Args:
+        parts: whose evaluation preprocessing is used.
+        source: the samples.
+        representations: by name.
+        device: where the representations compute.
+        what: the source's name, for messages.
+        watch: is told how many samples are done.
+
+    Raises:
+        DataError: no samples, more unreadable ones than `data.max_unreadable`, or features that are not finite.
+    """
+    if not len(source):
+        raise DataError(f"{what}: there are no samples. Check the paths of the modality's section.")
+    places: list[Tensor] = []
+    unreadable: list[Unreadable] = []
+    features: dict[str, list[Tensor]] = {name: [] for name in representations}
+    done = 0
+    watch(what, done, len(source))
+    for batch in signal_batches(parts, source, device):
+        unreadable += batch.unreadable
+        if len(batch.place):
+            places.append(batch.place)
+            for name, represent in representations.items():
+                features[name].append(represent(batch.signal))
+        done += len(batch.place) + len(batch.unreadable)
+        watch(what, done, len(source))
+    _require_few(unreadable, len(source), parts.config.data.max_unreadable, what)
+    whole = {name: torch.cat(each) for name, each in features.items()}
+    for name, each in whole.items():
+        _require_finite(each, name, what)
+    return Extracted(torch.cat(places), whole, tuple(unreadable))
+
+
+def _require_few(unreadable: list[Unreadable], num_samples: int, most: float, what: str) -> None:
+    if len(unreadable) == num_samples or len(unreadable) > most * num_samples:
+        raise DataError(
+            f"{what}: {len(unreadable)} of {num_samples} samples cannot be read, and data.max_unreadable allows "
+            f"{most:.1%}. The first: {unreadable[0].where} ({unreadable[0].reason}). "
+            "Mend or remove them, or allow more with --set data.max_unreadable=SHARE."
+        )
+
+
+def _require_finite(features: Tensor, name: str, what: str) -> None:
+    bad = int((~features.isfinite().all(1)).sum())
+    if bad:
+        raise DataError(
+            f"{what}: the {name} features of {bad} of {len(features)} samples are not finite. "
+            "The run has diverged before this checkpoint (see metrics.jsonl); take an earlier one with --checkpoint."
+        )

@@ -1,0 +1,74 @@
+"""Labels of both splits of a probe, numbered alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from jepa_core.errors import DataError
+from jepa_core.plugin import Labels, Source
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The labels under one heading, with one numbering of the classes for both splits."""
+
+    names: tuple[str, ...]
+    train: Int[Tensor, "train"]
+    """Class ids of the readable samples of the training split."""
+    test: Int[Tensor, "test"]
+
+    @property
+    def label_hash(self) -> str:
+        """SHA-256 of the class names in order, as JSON: equal numbering, equal hash."""
+        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()
+
+    @property
+    def chance(self) -> float:
+        """Test accuracy of always answering the most frequent class of the training split."""
+        return (self.test == self.train.mode().values).float().mean().item()
+
+
+def common_headings(train: Source, test: Source) -> tuple[str, ...]:
+    """The headings that both splits have; raises DataError where there is none."""
+    common = tuple(name for name in train.labels if name in test.labels)
+    if not common:
+        has = [
+            f"{split} has {', '.join(source.labels) or 'none'}"
+            for split, source in (("probe_train", train), ("probe_test", test))
+        ]
+        raise DataError(
+            f"a probe needs labels under the same heading in both of its splits: {'; '.join(has)}. "
+            "Name labelled data in the modality's section (one folder per class, or a manifest with a label column) "
+            "or with --set; `jepa config show` describes it. For features without labels: jepa embed"
+        )
+    return common
+
+
+def match(
+    name: str, train: Labels, train_place: Int[Tensor, "train"], test: Labels, test_place: Int[Tensor, "test"]
+) -> Heading:
+    """The labels of the samples at the given places; raises DataError for classes that only the test split has."""
+    number = {each: position for position, each in enumerate(train.names)}
+    unknown = [each for each in test.names if each not in number]
+    if unknown:
+        raise DataError(
+            f"{name}: {len(unknown)} classes of probe_test do not occur in probe_train: {_some(unknown)}. "
+            f"probe_train has: {_some(train.names)}. Both splits must use the same class names."
+        )
+    renumbered = torch.tensor([number[each] for each in test.names], dtype=torch.int64)
+    return Heading(
+        train.names,
+        torch.as_tensor(train.ids)[train_place],
+        renumbered[torch.as_tensor(test.ids)[test_place]],
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
