@@ -72,7 +72,7 @@ class ViTConfig(Section):
 
 
 class RandomMaskingConfig(Section):
-    """Unstructured masking: every token alike (MAE; M2D and Sony for spectrograms)."""
+    """Unstructured masking: every token alike (MAE; M2D)."""
 
     name: Literal["random"] = "random"
     """The registered name."""
