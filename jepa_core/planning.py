@@ -181,7 +181,7 @@ def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
             momentum_at(config.ema, 0, train.steps, train.batch_size), train.batch_size
         ),
         schedule=tuple(_schedule(config)),
-        advice=tuple(_advice(config, memory, machine)),
+        advice=tuple(_advice(config, memory, flops, machine)),
     )
 
 
@@ -274,7 +274,8 @@ def _activations(parts: Parts, samples: int) -> int:
     """Bytes of all tensors that autograd saves, each storage once, on fake tensors: shapes and types without values."""
     held: dict[int, torch.UntypedStorage] = {}
     config = parts.config
-    with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision != "fp32"):
+    # fp16 has the bytes of bf16, for which alone `nn.block.attend` writes attention out on a CPU.
+    with FakeTensorMode(), torch.autocast("cpu", torch.float16, enabled=config.train.precision != "fp32"):
         model = parts.model()
         own = {_storage(tensor)[0] for tensor in (*model.parameters(), *model.buffers())}
 
@@ -315,7 +316,7 @@ def _schedule(config: RunConfig) -> list[Moment]:
     ]
 
 
-def _advice(config: RunConfig, memory: Memory, machine: Machine) -> list[str]:
+def _advice(config: RunConfig, memory: Memory, flops: Flops, machine: Machine) -> list[str]:
     """How to make it fit, where it does not."""
     room = int(machine.memory_gib * GIB)
     if memory.total <= room:
@@ -328,7 +329,8 @@ def _advice(config: RunConfig, memory: Memory, machine: Machine) -> list[str]:
     lines: list[str] = []
     recomputed = memory.activations_recomputed
     if recomputed is not None and not _recomputes(config) and memory.fixed + recomputed <= room:
-        lines.append("--set encoder.activation_checkpointing=true makes it fit, for about a third more time.")
+        longer = config.train.batch_size * (flops.context + flops.predictor) / flops.step
+        lines.append(f"--set encoder.activation_checkpointing=true makes it fit, for {longer:.0%} more time.")
     per_sample = memory.activations / memory.samples
     for accumulate in range(config.train.accumulate + 1, config.train.batch_size // machine.devices + 1):
         samples, rest = divmod(config.train.batch_size, accumulate * machine.devices)
