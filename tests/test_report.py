@@ -365,7 +365,7 @@ def test_what_evaluation_writes_is_what_the_report_reads(run: Path) -> None:
     evaluation.write(run / "eval.json")
     text = visible(section(page_of(run), "probes"))
     target = evaluation.results[0]
-    assert f"{100 * target.accuracy:.1f} % {100 * target.low:.1f}–{100 * target.high:.1f}" in text
+    assert f"{100 * target.accuracy:.1f} %{100 * target.low:.1f}–{100 * target.high:.1f}" in text
     assert text.count("knn probe") == 2
     assert "linear probe" not in text
     assert text.count("target encoder minus never trained") == 2
