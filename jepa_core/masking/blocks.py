@@ -20,7 +20,7 @@ from jepa_core.masking.random import SampleRandom
 Range = tuple[float, float]
 Shape = tuple[int, ...]
 
-_ROUNDING = 1e-9  # .07 * 100 is a little more than 7
+_ROUNDING = 1e-4  # draws are in float32; and .07 * 100 is a little more than 7
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class BlockSize:
     scale: Range
     """Share of the plane, in (0, 1]."""
     aspect: Range = (1.0, 1.0)
-    """Cells along the last axis but one over cells along the last, above 0; given up where the grid is too narrow."""
+    """Cells along the last axis but one over cells along the last, above 0; not kept where the grid is too narrow."""
     leading: tuple[Range, ...] = ()
     """Share of each axis before the plane, in (0, 1]."""
 
@@ -111,12 +111,10 @@ class BlockSampler:
         self._low, self._width = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
         plane = self._rows * self._columns
         self._least = np.array([math.ceil(size.scale[0] * plane - _ROUNDING) for size in sizes])
-        most = np.array([self._most_in_plane(size) for size in sizes])
-        axes = len(self._leading)
-        self.least: list[int] = (self._least * self._along_leading(self._low[:, :axes]).prod(-1)).astype(int).tolist()
-        """Cells that each block has, at least."""
-        self.most: list[int] = (most * self._along_leading(ranges[:, :axes, 1]).prod(-1)).astype(int).tolist()
-        """Cells that no block of this size has more of."""
+        ends = np.array([self._ends_in_plane(size) for size in sizes]).T
+        ends *= self._along_leading(ranges[:, : len(self._leading)].transpose(2, 0, 1)).prod(-1).astype(np.int64)
+        self.least, self.most = ends.tolist()
+        """Cells that each block has at least and at most, as lists of one number per block."""
 
     def draw(self, random: SampleRandom, num_apart: int = 0) -> Blocks:
         """Blocks that may overlap, but for the first `num_apart`: those are disjoint.
@@ -146,7 +144,8 @@ class BlockSampler:
     def _extents(self, unit: Float32[np.ndarray, "batch blocks draws"]) -> Int64[np.ndarray, "batch blocks axes"]:
         drawn = self._low + self._width * unit
         area, aspect = drawn[..., -2] * (self._rows * self._columns), drawn[..., -1]
-        shortest = np.ceil(self._least / self._columns)
+        # Where the grid is too narrow for the aspect ratio, the block is higher instead.
+        shortest = np.maximum(np.ceil(self._least / self._columns), np.rint(area / self._columns))
         height = np.rint(np.sqrt(area * aspect)).clip(shortest, self._rows)
         width = np.maximum(np.rint(area / height), np.ceil(self._least / height)).clip(None, self._columns)
         extents = [*np.moveaxis(self._along_leading(drawn[..., :-2]), -1, 0), height, width]
@@ -155,8 +154,12 @@ class BlockSampler:
     def _along_leading(self, share: Float32[np.ndarray, "... axes"]) -> Float32[np.ndarray, "... axes"]:
         return np.rint(share * np.array(self._leading, dtype=np.float32)).clip(1)
 
-    def _most_in_plane(self, size: BlockSize) -> int:
-        area = size.scale[1] * self._rows * self._columns
-        tallest = max(math.ceil(math.sqrt(area * size.aspect[1])), math.ceil(area / self._columns))
-        heights = range(1, min(tallest, self._rows) + 1)
-        return max(height * min(self._columns, math.ceil(area / height)) for height in heights)
+    def _ends_in_plane(self, size: BlockSize) -> tuple[int, int]:
+        """Smallest and largest area over all heights that can come out."""
+        (low, high), (flat, tall) = (np.array(size.scale) * self._rows * self._columns).tolist(), size.aspect
+        least = math.ceil(low - _ROUNDING)
+        shortest = max(math.ceil(math.sqrt(low * flat) - 0.5 - _ROUNDING), math.ceil(least / self._columns))
+        tallest = max(math.sqrt(high * tall), high / self._columns, shortest)
+        heights = range(min(shortest, self._rows), min(math.floor(tallest + 0.5 + _ROUNDING), self._rows) + 1)
+        smallest = min(height * math.ceil(least / height) for height in heights)
+        return smallest, max(height * min(self._columns, math.ceil(high / height)) for height in heights)

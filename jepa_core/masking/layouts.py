@@ -59,14 +59,14 @@ class Layouts:
         """Share of the layouts that have room for the budget."""
         return len(self._stored) / _CALIBRATION
 
-    def first(self, random: SampleRandom) -> Blocks:
-        """The layout of every sample as it is drawn at first, with or without room."""
-        return self._propose(random.fork(0))
+    def draw(self, random: SampleRandom, budget: int | None = None) -> tuple[Blocks, Int64[np.ndarray, "batch"]]:
+        """A layout with room for every sample, and how often it was redrawn: `ROUNDS` + 1 means that it is stored.
 
-    def draw(self, random: SampleRandom) -> tuple[Blocks, Int64[np.ndarray, "batch"]]:
-        """A layout with room for every sample, and how often it was redrawn: `ROUNDS` + 1 means that it is stored."""
-        layouts = self.first(random)
-        lacking = self._room(layouts) < self.budget
+        `budget` may be smaller than the one that was decided; with 1 every layout that may be will do.
+        """
+        budget = budget or self.budget
+        layouts = self._propose(random.fork(0))
+        lacking = self._room(layouts) < budget
         redraws = np.zeros(len(random), dtype=np.int64)
         for number in range(1, ROUNDS + 2):
             if not lacking.any():
@@ -75,7 +75,7 @@ class Layouts:
             again = self._propose(streams) if number <= ROUNDS else self._take_stored(streams)
             layouts = layouts.replaced(lacking, again)
             redraws += lacking
-            lacking[lacking] = self._room(again) < self.budget
+            lacking[lacking] = self._room(again) < budget
         return layouts, redraws
 
     def _take_stored(self, random: SampleRandom) -> Blocks:

@@ -93,7 +93,7 @@ class MultiBlock:
 
     def unlimited(self, random: SampleRandom) -> tuple[Bool[np.ndarray, "batch tokens"], ...]:
         """See `jepa_core.masking.inspect.Unlimited`."""
-        return (self.sampler.visible(self.layouts.first(random)),)
+        return (self.sampler.visible(self.layouts.draw(random, budget=1)[0]),)
 
     def redraws(self, random: SampleRandom) -> tuple[Int64[np.ndarray, "batch"], ...]:
         """See `jepa_core.masking.inspect.Redrawing`."""
@@ -118,16 +118,18 @@ class MultiBlock:
         if layouts.share >= MIN_SHARE and layouts.budget >= fewest:
             return []
         if layouts.largest:
-            key = "min_tokens" if config.context_tokens == "auto" else "context_tokens"
+            key = "context_tokens" if config.min_tokens == "auto" or config.context_tokens != "auto" else "min_tokens"
             return [
                 f"masking.{key}: {layouts.share:.1%} of the layouts on a grid of {self.grid} leave "
                 f"{layouts.budget} context tokens, and {MIN_SHARE:.0%} must. Allowed: {fewest} to {layouts.largest}."
             ]
-        kind = "disjoint target blocks" if config.disjoint_targets else "target blocks"
+        key = "num_targets" if config.num_targets > 1 else "target_scale"
         low, high = config.target_scale
+        blocks = (
+            f"{config.num_targets} {'disjoint ' * config.disjoint_targets}target blocks of scale {low:g} to {high:g}"
+        )
         return [
-            f"masking.num_targets: {config.num_targets} {kind} of {low:g} to {high:g} of a grid of {self.grid} "
-            f"leave no context. Allowed: {self._ways_out()}."
+            f"masking.{key}: {blocks} and a context do not fit on a grid of {self.grid}. Allowed: {self._ways_out()}."
         ]
 
     def _ways_out(self) -> str:

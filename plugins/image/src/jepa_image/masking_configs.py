@@ -55,7 +55,7 @@ class MultiBlockConfig(Section):
     context_tokens: Tokens | Auto = "auto"
     """Context tokens per sample. `auto`: as many as 95 % of the layouts leave; the others are redrawn."""
     target_tokens: Tokens | Auto = "auto"
-    """Predicted tokens per target block. `auto`: the low end of target_scale, which every block has."""
+    """Predicted tokens per target block. `auto`: as many as the smallest block has."""
     min_tokens: Tokens | Auto = "auto"
     """Fewest tokens of the context and of a target block; less is an error. `auto`: 1, and 11 with `official`."""
     equal_length: Literal["auto", "budget", "legacy_prefix"] = "auto"
@@ -93,7 +93,7 @@ class BlockConfig(Section):
     context_tokens: Tokens | Auto = "auto"
     """Context tokens per sample. `auto`: as many as 95 % of the layouts leave; the others are redrawn."""
     target_tokens: Tokens | Auto = "auto"
-    """Predicted tokens. `auto`: the low end of target_scale, which every block has."""
+    """Predicted tokens. `auto`: as many as the smallest block has."""
 
 
 class QuadrantConfig(Section):
