@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import logging
 import statistics
 import sys
 import tempfile
@@ -90,6 +91,7 @@ def ours(config: RunConfig, signal: Tensor, views: tuple[MaskView, ...]) -> Cont
 
 def reference(path: Path, config: RunConfig, signal: Tensor, views: tuple[MaskView, ...]) -> Contender:
     """The same step by the public code: its networks, mask gathering and optimizer groups, in its order."""
+    logging.disable(logging.INFO)  # it prints its networks
     sys.path.insert(0, str(path))
     from src.helper import init_model, init_opt  # pyright: ignore[reportMissingImports]
     from src.masks.utils import apply_masks  # pyright: ignore[reportMissingImports]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"<!-- from code: (\w+) -->")
 
 
@@ -50,14 +52,24 @@ def shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def layers() -> str:
+    """The rows of the import contract, lowest first."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    rows = reversed(next(contract["layers"] for contract in contracts if contract["type"] == "layers"))
+    named = [f"| {number} | {row.replace(' : ', ', ')} |" for number, row in enumerate(rows)]
+    return "\n".join(["| row | modules |", "| --- | --- |", *named])
+
+
 def measured() -> str:
     """The results table of benchmarks/README.md, below its title."""
-    text = (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     return text.partition("\n")[2]
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "command_line": command_line,
+    "layers": layers,
     "preset_differences": preset_differences,
     "measured": measured,
 }

@@ -26,14 +26,14 @@ def attend(
     key: Float[Tensor, "batch heads token head"],
     value: Float[Tensor, "batch heads token head"],
 ) -> Float[Tensor, "batch heads token head"]:
-    """Values mixed by softmax(query key^T / sqrt(head)), a softmax that runs in fp32 whatever the precision.
+    """Values mixed by softmax(query key^T / sqrt(head)), a softmax that computes in fp32 whatever the precision.
 
-    Torch's fused kernel, except for bf16 on a CPU: there, forward and backward take 1.3 (1568 tokens) to 5 times
+    Torch's fused kernel, except for bf16 on a CPU: there, forward and backward take 1.2 (1568 tokens) to 5 times
     (22 tokens) as long as two matrix products (torch 2.11, AVX-512; `benchmarks/README.md`, "Attention").
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         similarity = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return similarity.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+        return similarity.softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value)
 
 
