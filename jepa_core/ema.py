@@ -75,5 +75,6 @@ class TargetEncoder(nn.Module):
         mesh, ours = sharded[0].device_mesh, dict(self.encoder.named_modules())
         wrapped = [name for name, module in encoder.named_modules() if isinstance(module, FSDPModule) and name]
         for name in reversed(wrapped):
-            fully_shard(ours[name], mesh=mesh)
-        fully_shard(self.encoder, mesh=mesh)
+            fully_shard(ours[name], mesh=mesh, reshard_after_forward=True)
+        # Without a backward pass nothing else would shard the outermost parameters again.
+        fully_shard(self.encoder, mesh=mesh, reshard_after_forward=True)

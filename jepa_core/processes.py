@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -40,15 +41,24 @@ def make_accelerator(config: RunConfig, run: RunFolder) -> Accelerator:
     # accelerate keeps one state per Python process and refuses a second precision; several runs may share a process.
     AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
     GradientState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    device = PartialState().device
+    # Without being told, accelerate starts no group on processors alone: each process would believe it is alone.
+    cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    device = PartialState(cpu=cpu).device
     assert device is not None
     accelerator = Accelerator(
+        cpu=cpu,
         mixed_precision=resolve_precision(config.train.precision, device),
         gradient_accumulation_steps=config.train.accumulate,
         log_with=list(config.tracking.trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path / "trackers")),
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise JepaError(
+            f"the launcher started {started} processes, and accelerate formed a group of {accelerator.num_processes}. "
+            "Launch with torchrun or accelerate launch --multi_gpu; `jepa doctor` tests the processes of this machine."
+        )
     kind = accelerator.distributed_type
     if kind not in _SUPPORTED or (kind == DistributedType.FSDP and not accelerator.is_fsdp2):
         raise ConfigError(

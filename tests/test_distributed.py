@@ -7,6 +7,7 @@ gradient near zero to a share of the learning rate.)
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -33,10 +34,13 @@ def free_port() -> int:
 
 
 def launch(folder: Path, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--multi_cpu", "--num_machines=1"]
+    # accelerate's own --cpu starts a single process where there is no MPI; its torchrun front end is --multi_gpu.
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines=1"]
     launcher += [f"--num_processes={processes}", f"--main_process_port={free_port()}", "--mixed_precision=no"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     program = [str(Path(__file__).with_name("toy_train.py")), str(folder), *arguments]
-    return subprocess.run([*launcher, *program], capture_output=True, text=True, timeout=240, check=False)
+    command = [*launcher, *program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
