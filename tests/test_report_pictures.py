@@ -87,6 +87,16 @@ def test_a_target_block_is_outlined_in_its_colour_along_its_own_border_only() ->
     assert (outline == expected).all()
 
 
+def test_overlapping_blocks_do_not_hide_one_another() -> None:
+    picture = np.zeros((4 * CELL, 6 * CELL, 3), np.uint8)
+    same = [7, 8, 13, 14]
+    drawn = draw_masks(picture, PLANE, np.array([0]), np.array([same, same, [0, 1, 2, 3]]), thickness=2)[0]
+    first, second, apart = ((drawn == colour).all(-1) for colour in BLOCK_COLOURS[:3])
+    assert first.sum() == (2 * CELL) ** 2 - (2 * CELL - 4) ** 2
+    assert second.sum() == (2 * CELL - 4) ** 2 - (2 * CELL - 8) ** 2
+    assert apart[0, 0]  # what overlaps nothing is outlined on its border
+
+
 def test_blocks_beyond_the_palette_start_it_again() -> None:
     targets = np.arange(1, len(BLOCK_COLOURS) + 2)[:, None]
     drawn = draw_masks(noise(PLANE), PLANE, np.array([0]), targets)[0]

@@ -31,6 +31,7 @@ BLOCK_COLOURS = (
 
 _HIDDEN = np.array([112, 117, 128], dtype=np.float32)  # a grey that is neither black nor white data, in light and dark
 _HIDDEN_SHARE = 0.78
+_MAX_INSETS = 4  # four outlines of 3 points fill a cell of 24
 _NO_DATA_VARIANCE = 1e-12
 
 
@@ -72,7 +73,8 @@ def inner_edge(region: Bool[np.ndarray, "height width"], thickness: int) -> Bool
     core = np.pad(region, thickness)
     for axis in (0, 1):
         core = np.logical_and.reduce([np.roll(core, shift, axis) for shift in range(-thickness, thickness + 1)])
-    return region & ~core[thickness:-thickness, thickness:-thickness]
+    height, width = region.shape
+    return region & ~core[thickness : thickness + height, thickness : thickness + width]
 
 
 def draw_masks(
@@ -94,15 +96,26 @@ def draw_masks(
     Returns:
         One picture per slice.
     """
-    per_slice, drawn = grid.num_tokens // num_slices(grid), []
+    per_slice, drawn, insets = grid.num_tokens // num_slices(grid), [], _insets(targets)
     for number, part in enumerate(split(picture, grid)):
         token = tokens_shown(grid, *part.shape[:2]) + number * per_slice
         dimmed = (1 - _HIDDEN_SHARE) * part + _HIDDEN_SHARE * _HIDDEN
         canvas = np.where(np.isin(token, context)[..., None], part, dimmed.round().astype(np.uint8))
         for block, cells in enumerate(targets):
-            canvas[inner_edge(np.isin(token, cells), thickness)] = BLOCK_COLOURS[block % len(BLOCK_COLOURS)]
+            region, inset = np.isin(token, cells), thickness * insets[block]
+            outline = inner_edge(region, inset + thickness) & ~inner_edge(region, inset)
+            canvas[outline] = BLOCK_COLOURS[block % len(BLOCK_COLOURS)]
         drawn.append(canvas)
     return drawn
+
+
+def _insets(targets: Int[np.ndarray, "blocks target"]) -> list[int]:
+    """How far inside its border each block is outlined, in outlines: blocks that overlap must not hide one another."""
+    insets: list[int] = []
+    for block, cells in enumerate(targets):
+        taken = {insets[earlier] for earlier in range(block) if np.isin(cells, targets[earlier]).any()}
+        insets.append(next((free for free in range(_MAX_INSETS) if free not in taken), 0))
+    return insets
 
 
 def feature_colours(
