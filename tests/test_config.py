@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from toy import Toy, ToyConfig, ToyRowsConfig, toy_config
 
 from jepa_core.builtin import KnnProbeConfig, L1Config, LinearProbeConfig, ViTConfig
@@ -206,6 +206,8 @@ lr: 3
         ("optim.betas=[.9, 1]", "optim.betas.1: expected a number (at least 0 and below 1); got 1."),
         ("optim.lr=3e-4", "optim.lr: expected a section with the keys value, end, shape, warmup,"),
         ("train=3", "train: expected a section with the keys steps, batch_size,"),
+        ("optim.betas=[.9]", "optim.betas.1: is required: a number (at least 0 and below 1). See"),
+        ("optim.betas=.9", "optim.betas: expected a list of 2, each a number (at least 0 and below 1); got 0.9."),
         ("masking=random", "masking: expected a section with a name, such as {name: ...}"),
         ("probes.0.learning_rates=[]", "probes.0.learning_rates: expected a list of at least 1, each entry a number"),
         ("ema.momentum.value=2", "ema: momentum lies between 0 and 1, got 2.0."),
@@ -262,6 +264,13 @@ def test_an_error_of_a_plugins_own_validator_keeps_its_path_and_words() -> None:
                 raise ValueError(f"cells is even, got {self.cells}")
             return self
 
+        @field_validator("noise")
+        @classmethod
+        def _is_quiet(cls, value: float) -> float:
+            if value > 1:
+                raise ValueError("noise drowns the signal.")
+            return value
+
     class Picky(Toy):
         name: ClassVar[str] = "picky"
         Config: ClassVar[type[Section]] = PickyConfig
@@ -269,6 +278,9 @@ def test_an_error_of_a_plugins_own_validator_keeps_its_path_and_words() -> None:
     with modalities.temporarily(Picky):
         assert problems_of("modality: {name: picky, cells: 5}") == [
             "modality: cells is even, got 5. See: jepa config show picky"
+        ]
+        assert problems_of("modality: {name: picky, noise: 2}") == [
+            "modality.noise: noise drowns the signal; got 2. See: jepa config show picky"
         ]
 
 

@@ -91,11 +91,12 @@ def _sentence(error: ErrorDetails, path: tuple[str | int, ...], root: Place) -> 
     if kind == "section" and path[-1] == "name":
         return f"expected text, an installed name; got {shown(error['input']['name'])}."
     if place and kind == "missing":
-        return f"is required: {place.expected()}. {' '.join(place.description().split())}"
+        return " ".join(f"is required: {place.expected()}. {place.description()}".split())
     if place and kind in _EXPLAINED:
         return f"expected {place.expected()}; got {shown(error['input'])}."
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return message if message.endswith((".", "?")) else f"{message}."
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").removesuffix(".")
+    given = "" if isinstance(error["input"], dict) or " got " in message else f"; got {shown(error['input'])}"
+    return f"{message}{given}."
 
 
 def _unknown_key(key: str, parent: tuple[str | int, ...], root: Place) -> str:

@@ -149,7 +149,8 @@ def _words(place: Place) -> str:
     if node.get("type") == "array":
         if "prefixItems" in node:
             entries = [replace(place, node=each).expected() for each in node["prefixItems"]]
-            return f"a list of {len(entries)}: {'; '.join(entries)}"
+            alike = f", each {entries[0]}" if len(set(entries)) == 1 else f": {'; '.join(entries)}"
+            return f"a list of {len(entries)}{alike}"
         fewest = f" of at least {node['minItems']}" if "minItems" in node else ""
         return f"a list{fewest}, each entry {replace(place, node=node.get('items', {})).expected()}"
     if keys := place.keys():
