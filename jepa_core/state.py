@@ -80,6 +80,7 @@ class TrainingState:
             "scaler": scaler,
             "config_hash": config_hash(self.config),
             "versions": versions(self.config),
+            "device": f"{self.accelerator.num_processes} x {self.accelerator.device.type}",
         }
 
         def write() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from jepa_core.checkpoint import RunFolder, Which
 from jepa_core.data import MASKS
@@ -30,7 +31,7 @@ NUM_NEIGHBOURS = 6
 """Neighbours per row."""
 NUM_CANDIDATES = 1000
 """Samples among which neighbours are looked for: a picture of the features, not an evaluation."""
-NUM_COMPONENT_SAMPLES = 48
+NUM_COMPONENT_SAMPLES = 24
 """Samples whose tokens decide the principal components."""
 
 _HEIGHT, _HEIGHT_OF_SLICES, _HEIGHT_OF_NEIGHBOURS = 176, 112, 84
@@ -131,17 +132,17 @@ def feature_gallery(path: Path, checkpoint: str = "latest") -> FeatureGallery:
     trained = load(path, which, checkpoint)
     untrained = FrozenEncoder(trained.parts, untrained_encoder(trained.parts), which, 0, trained.device)
     queries, candidates = _Split.of(trained.parts, "probe_test"), _Split.of(trained.parts, "probe_train")
-    shown, others = queries.spread(), candidates.drawn(NUM_CANDIDATES)
-    samples = [queries.sample(item, _height(trained.grid)) for item in shown[:NUM_SHOWN]]
-    tokens = torch.cat(list(_tokens(trained, shown)))
-    maps = [_feature_maps(trained.grid, samples, each) for each in (tokens, torch.cat(list(_tokens(untrained, shown))))]
-    pooled = torch.cat([pool(batch) for batch in _tokens(trained, others)])
+    shown = queries.spread()
+    signals = torch.stack([signal for _, signal in shown])
+    tokens = trained.tokens(signals).float().cpu()
+    pooled, places = _candidates(trained, candidates)
+    cosines = normalize(pool(tokens[:NUM_QUERIES])) @ normalize(pooled).T
     return FeatureGallery(
         which=which,
         heading=queries.heading,
-        num_candidates=len(others),
-        maps=FeatureMaps(samples, maps[0][0], maps[1][0], (maps[0][1], maps[1][1])),
-        neighbours=_neighbours(queries, shown[:NUM_QUERIES], pool(tokens), candidates, others, pooled),
+        num_candidates=len(places),
+        maps=_feature_maps(queries, shown[:NUM_SHOWN], tokens, untrained.tokens(signals).float().cpu()),
+        neighbours=_neighbours(queries, shown, candidates, places, cosines),
     )
 
 
@@ -169,20 +170,17 @@ class _Split:
         labels = self.source.labels.get(self.heading)
         ids = labels.ids[index] if labels else np.zeros(most, dtype=int)
         earlier = [int((ids[:place] == ids[place]).sum()) for place in range(most)]
-        return self._readable(index[np.argsort(earlier, kind="stable")])
+        return self.readable(index[np.argsort(earlier, kind="stable")].tolist())
 
-    def drawn(self, most: int) -> list[_Item]:
-        """Readable samples without a system."""
-        return self._readable(np.random.default_rng(0).permutation(len(self.source))[:most])
-
-    def _readable(self, indices: np.ndarray) -> list[_Item]:
+    def readable(self, indices: Sequence[int]) -> list[_Item]:
+        """Those samples that can be read; raises DataError where there is none."""
         found: list[_Item] = []
-        for index in indices.tolist():
+        for index in indices:
             try:
                 raw = self.source.read(index)
             except UnreadableSample:
                 continue  # the trainer counts them; a picture needs another
-            found.append((index, self.transform(raw, torch.Generator().manual_seed(0))))
+            found.append((index, self.transform(raw, torch.Generator())))
         if not found:
             raise DataError("None of the samples that would be shown can be read. See: jepa doctor")
         return found
@@ -197,11 +195,16 @@ class _Split:
         return Sample(self.source.where(index), label, pictures.split(self.picture(signal, height), self.parts.grid))
 
 
-def _tokens(encoder: FrozenEncoder, items: Sequence[_Item]) -> Iterator[Float[Tensor, "batch token dim"]]:
-    """Tokens on the CPU, a batch at a time."""
-    for start in range(0, len(items), BATCH_SIZE):
-        signal = torch.stack([signal for _, signal in items[start : start + BATCH_SIZE]])
-        yield encoder.tokens(signal).float().cpu()
+def _candidates(encoder: FrozenEncoder, split: _Split) -> tuple[Float[Tensor, "candidates dim"], list[int]]:
+    """Pooled features of NUM_CANDIDATES samples drawn without a system, and which they are; signals are not kept."""
+    order = np.random.default_rng(0).permutation(len(split.source))[:NUM_CANDIDATES].tolist()
+    pooled: list[Tensor] = []
+    places: list[int] = []
+    for start in range(0, len(order), BATCH_SIZE):
+        items = split.readable(order[start : start + BATCH_SIZE])
+        pooled.append(encoder.embed(torch.stack([signal for _, signal in items])).cpu())
+        places += [index for index, _ in items]
+    return torch.cat(pooled), places
 
 
 def _height(grid: TokenGrid) -> int:
@@ -209,30 +212,39 @@ def _height(grid: TokenGrid) -> int:
 
 
 def _feature_maps(
-    grid: TokenGrid, samples: Sequence[Sample], tokens: Float[Tensor, "more token dim"]
-) -> tuple[list[list[np.ndarray]], float]:
-    """The cells of the first samples in the colours of their tokens, and the share of variance that these show."""
-    colours, explained = pictures.feature_colours(tokens.numpy())
-    painted = [
-        pictures.paint_cells(cells, grid, [part.shape for part in sample.slices])
-        for cells, sample in zip(colours, samples, strict=False)  # more samples decide than are shown
-    ]
-    return painted, explained
+    split: _Split,
+    shown: Sequence[_Item],
+    trained: Float[Tensor, "more token dim"],
+    untrained: Float[Tensor, "more token dim"],
+) -> FeatureMaps:
+    """More samples decide on the components than are shown."""
+    grid = split.parts.grid
+    samples = [split.sample(item, _height(grid)) for item in shown]
+    painted: list[list[list[np.ndarray]]] = []
+    explained: list[float] = []
+    for tokens in (trained, untrained):
+        colours, share = pictures.feature_colours(tokens.numpy())
+        explained.append(share)
+        pairs = zip(colours[: len(samples)], samples, strict=True)
+        painted.append(
+            [pictures.paint_cells(cells, grid, [part.shape for part in each.slices]) for cells, each in pairs]
+        )
+    return FeatureMaps(samples, painted[0], painted[1], (explained[0], explained[1]))
 
 
 def _neighbours(
     queries: _Split,
     shown: Sequence[_Item],
-    features: Float[Tensor, "queries dim"],
     candidates: _Split,
-    others: Sequence[_Item],
-    other_features: Float[Tensor, "candidates dim"],
+    places: Sequence[int],
+    cosines: Float[Tensor, "queries candidates"],
 ) -> list[Neighbours]:
-    unit = torch.nn.functional.normalize
-    cosines, order = (unit(features[: len(shown)]) @ unit(other_features).T).topk(min(NUM_NEIGHBOURS, len(others)))
+    best, order = cosines.topk(min(NUM_NEIGHBOURS, len(places)))
     rows: list[Neighbours] = []
-    for item, row_cosines, row in zip(shown, cosines.tolist(), order.tolist(), strict=True):
-        found = [candidates.sample(others[place], _HEIGHT_OF_NEIGHBOURS) for place in row]
-        query = queries.sample(item, _HEIGHT_OF_NEIGHBOURS)
-        rows.append(Neighbours(query, list(zip(found, row_cosines, strict=True))))
+    for item, row_cosines, row in zip(shown[: len(cosines)], best.tolist(), order.tolist(), strict=True):
+        found = candidates.readable([places[each] for each in row])
+        samples = [candidates.sample(each, _HEIGHT_OF_NEIGHBOURS) for each in found]
+        rows.append(
+            Neighbours(queries.sample(item, _HEIGHT_OF_NEIGHBOURS), list(zip(samples, row_cosines, strict=True)))
+        )
     return rows

@@ -94,8 +94,9 @@ def facts_table(run: RunFacts) -> list[tuple[str, str]]:
     if run.state is None:
         return [*rows, ("checkpoint", "none yet")]
     rows.append(("checkpoint", f"step {run.state['step']:,}"))
-    if "seconds" in run.state:  # not where weights were imported
-        rows.append(("training time", duration(run.state["seconds"])))
+    if imported := run.state.get("imported"):
+        rows.append(("imported", f"{imported['file']} ({imported['format']})"))
+    rows.append(("training time", duration(run.state["seconds"])))
     rows += [(name.replace("_", " "), str(run.state[name])) for name in ("device", "config_hash") if name in run.state]
     versions = ", ".join(f"{name} {version}" for name, version in run.state["versions"].items())
     return [*rows, ("versions", versions)]
