@@ -16,7 +16,7 @@ class Interruption:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _where: FrameType | None) -> None:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)

@@ -119,7 +119,7 @@ def test_functions_and_files_have_a_readable_size() -> None:
 def test_nothing_committed_names_a_machine_or_a_package_registry() -> None:
     hosts = "|".join(f"{name}[.](org|com)" for name in ("pypi", "pythonhosted", "npmjs"))
     forbidden = re.compile(
-        rf"(?<![\w.:/}})~-])/(work|root|home|tmp|Users)/\w|{hosts}|--(extra-)?index-url|--find-links"
+        rf"(?<![\w.:/}})~-])/(work|root|home|tmp|Users)/\w|{hosts}|--(extra-)?index[-]url|--find[-]links"
     )
     found = [
         f"{name}:{number}: {line.strip()[:80]}"

@@ -58,8 +58,8 @@ def train(
 
 def demo(
     modality: Annotated[
-        str, typer.Argument(help="Whose demonstration to run; `jepa plugins list` names them.")
-    ] = "image",
+        str | None, typer.Argument(help="Whose demonstration to run; may be left out where only one is installed.")
+    ] = None,
     overrides: Overrides = None,
     run_dir: RunDir = None,
 ) -> None:
@@ -71,6 +71,11 @@ def demo(
     from jepa_core.recipes import read_config
     from jepa_core.registry import modalities
 
+    if modality is None:
+        names = modalities.names()
+        if len(names) != 1:
+            raise UsageError(f"jepa demo: which modality? Installed: {', '.join(names) or 'none'}. Say: jepa demo NAME")
+        (modality,) = names
     text = modalities.get(modality).demo()
     if text is None:
         raise UsageError(f"jepa demo {modality}: this modality has no built-in data. Train on yours: jepa train CONFIG")
