@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,28 +80,30 @@ def class_folders(root: str) -> tuple[str, ...]:
 
 
 def find_images(root: str) -> Iterator[str]:
-    """Paths below `root`, relative to it, in a fixed order; hidden files and folders are passed over.
+    """Paths below `root`, relative to it, in a fixed order.
 
-    Symbolic links are followed unless they lead back to a folder that they are in. Raises DataError for a folder that
-    cannot be listed: a sample that is left out in silence would change what an index means.
+    Hidden files and folders are passed over, and so are files of other kinds, with a count in the log. Symbolic links
+    are followed unless they lead back to a folder that they are in. Raises DataError for a folder that cannot be
+    listed: a sample that is left out in silence would change what an index means.
     """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions.") from error
 
-    others = 0
+    others = Counter[str]()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
-        here = Path(folder).resolve()
+        here, below = Path(folder).resolve(), os.path.relpath(folder, root)
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith(".") and not _leads_back(folder, name, here)
         )
         for name in sorted(files):
             if is_image(name):
-                yield os.path.relpath(os.path.join(folder, name), root) if folder != root else name
-            else:
-                others += 1
+                yield name if below == os.curdir else os.path.join(below, name)
+            elif not name.startswith("."):
+                others[Path(name).suffix.lower() or "no suffix"] += 1
     if others:
-        log.info("%s: %d files were passed over (hidden, or not %s)", root, others, " ".join(SUFFIXES))
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        log.warning("%s: files that are no known images are passed over: %s", root, kinds)
 
 
 def _leads_back(folder: str, name: str, here: Path) -> bool:
