@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click import Group
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from jepa_core.cli import app
@@ -20,6 +20,9 @@ from jepa_core.recipes import read_config
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+FILE = re.compile(r"(?:tests|plugins|jepa_core|benchmarks|docs|configs)/[\w./]*\w\.(?:py|md|yaml)")
 
 
 def blocks(language: str) -> Iterator[tuple[str, list[str]]]:
@@ -56,8 +59,9 @@ def test_every_project_file_shown_is_toml(text: str) -> None:
 
 
 def lines() -> list[str]:
-    shown = (line for _, texts in blocks("console") for text in texts for line in text.splitlines())
-    return sorted({line for line in shown if line.startswith(("jepa ", "make "))})
+    shown = {line for _, texts in blocks("console") for text in texts for line in text.splitlines()}
+    shown |= {line for page in PAGES for line in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8")))}
+    return sorted(line for line in shown if line.startswith(("jepa ", "make ")))
 
 
 @pytest.mark.parametrize("line", lines())
@@ -67,8 +71,16 @@ def test_every_command_shown_exists(line: str) -> None:
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         return
     command = get_command(app)
-    while isinstance(command, Group):
+    while isinstance(command, TyperGroup) and words != ["--help"]:
         assert words, f"{line}: names no command"
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= options
+    assert {word for word in words if word.startswith("--")} <= {"--help", *options}
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES])
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = {page.parent / target for target in LINK.findall(text)}
+    named |= {ROOT / name for inline in INLINE.findall(text) for name in FILE.findall(inline)}
+    assert not [str(path) for path in named if not path.exists()]
