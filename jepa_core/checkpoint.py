@@ -292,8 +292,10 @@ def load_encoder(
     `config` replaces it by one that names other data (`jepa_core.frozen.checkpoint_config`).
     """
     folder = run.find(checkpoint)
+    path = folder / f"{'target_encoder' if which == 'target' else 'encoder'}.safetensors"
+    if which == "target" and not path.exists():
+        raise CheckpointError(f"{folder}: holds no target encoder (imported weights may not). Use --encoder context.")
     parts = Parts.of(config or read_config(folder / "config.yaml"))
     encoder = parts.encoder()
-    path = folder / f"{'target_encoder' if which == 'target' else 'encoder'}.safetensors"
     load_strictly(encoder, read_tensors(path), path)
     return parts, encoder.eval()

@@ -252,7 +252,7 @@ def import_weights(path: Path, out: Path, overrides: Sequence[str] = (), layout:
     }
     run = RunFolder(out)
     write_checkpoint(run.checkpoint(0), weights, state, to_yaml(config))
-    run.config_path.write_text(to_yaml(config))
+    run.open(config, resume=False)
     return imported
 
 
@@ -305,7 +305,7 @@ def export_weights(run: Path, layout: str, out: Path, which: Which = "target", c
         checkpoint: `latest` or `step_N`.
 
     Raises:
-        CheckpointError: the run does not have what the layout needs.
+        CheckpointError: the run does not have what the layout needs, or the disk refused.
         UsageError: unknown format, existing `out`, or a model that the layout cannot hold.
     """
     if out.exists():
@@ -315,5 +315,8 @@ def export_weights(run: Path, layout: str, out: Path, which: Which = "target", c
     present = {part: folder / f"{part}.safetensors" for part in PARTS}
     weights = {part: read_tensors(file) for part, file in present.items() if file.is_file()}
     parts = Parts.of(read_config(folder / "config.yaml"))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    converter.write(Exportable(parts, weights, which, str(folder)), out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        converter.write(Exportable(parts, weights, which, str(folder)), out)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{out}: could not be written ({error}). Free space, or choose another --out.") from error

@@ -107,6 +107,8 @@ def test_an_imported_run_serves_its_encoder(run: Path, tmp_path: Path):
     signal = torch.randn(2, 1, 12, 12)
     ours, theirs = (load_encoder(RunFolder(path), "context")[1](signal) for path in (run, tmp_path / "again"))
     assert torch.equal(ours, theirs)
+    with pytest.raises(CheckpointError, match=r"holds no target encoder .* --encoder context"):
+        load_encoder(RunFolder(tmp_path / "again"), "target")
     state = json.loads((RunFolder(tmp_path / "again").find() / "state.json").read_text())
     assert state["step"] == 0
     assert state["imported"] == {"format": "foreign", "file": "file.pt", "missing": ["predictor", "target_encoder"]}
@@ -221,6 +223,12 @@ def test_nothing_is_overwritten(run: Path, tmp_path: Path):
         export_weights(run, "safetensors", tmp_path / "encoder.safetensors")
     with pytest.raises(UsageError, match="holds a run"):
         import_weights(tmp_path / "encoder.safetensors", run)
+
+
+def test_an_unwritable_place_is_an_error(run: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CheckpointError, match="could not be written"):
+        export_weights(run, "safetensors", tmp_path / "file" / "encoder.safetensors")
 
 
 def test_an_encoder_that_the_run_does_not_have_cannot_be_exported(run: Path, tmp_path: Path):

@@ -211,4 +211,5 @@ class OfficialIJepa:
             tensors = to_official(export.need(part), grid, image)
             content[part] = {f"module.{name}": value.contiguous() for name, value in tensors.items()}
         unused = {"opt": None, "scaler": None, "epoch": 0, "loss": 0.0, "batch_size": 0, "world_size": 1, "lr": 0.0}
-        torch.save(content | unused, out)
+        with out.open("wb") as file:
+            torch.save(content | unused, file)
