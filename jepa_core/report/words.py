@@ -97,7 +97,9 @@ def facts_table(run: RunFacts) -> list[tuple[str, str]]:
     if imported := run.state.get("imported"):
         rows.append(("imported", f"{imported['file']} ({imported['format']})"))
     rows.append(("training time", duration(run.state["seconds"])))
-    rows += [(name.replace("_", " "), str(run.state[name])) for name in ("device", "config_hash") if name in run.state]
+    if device := run.state.get("device"):  # not where weights were imported
+        rows.append(("device", device))
+    rows.append(("configuration", run.state["config_hash"][:12]))
     versions = ", ".join(f"{name} {version}" for name, version in run.state["versions"].items())
     return [*rows, ("versions", versions)]
 
@@ -135,16 +137,16 @@ def probe_finding(run: RunFacts) -> Finding:
     text = f"A {table.probe} probe for “{table.heading}” is right in {_read_from(table, ours)}."
     raw = table.of("raw")
     if raw and raw.accuracy > ours.accuracy:
-        text += f" That is {points(raw.accuracy - ours.accuracy)} points below the raw input."
+        text += f" The raw input is {points(raw.accuracy - ours.accuracy)} points ahead."
     if ours.gain is None:
         return Finding(f"{percent(ours.accuracy)}, {table.probe}", text, "plain")
     headline = f"{signed(ours.gain.value)} points by pretraining"
-    text += f" On the same samples it is {_between(ours.gain)} points ahead of the network never trained."
+    text += f" The gain over the network never trained lies within {_between(ours.gain)} points"
     if ours.gain.low > 0:
-        return Finding(headline, text, "good")
+        return Finding(headline, f"{text}.", "good")
     if ours.gain.high < 0:
-        return Finding(headline, f"{text} Pretraining made the features worse.", "bad")
-    return Finding(headline, f"{text} The interval holds zero: no gain is shown.", "warn")
+        return Finding(headline, f"{text}: pretraining made the features worse.", "bad")
+    return Finding(headline, f"{text}, which holds zero: none is shown.", "warn")
 
 
 def gain_line(table: ProbeTable) -> str:
@@ -162,7 +164,7 @@ def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
         f"{percent(each.accuracy)} ({points(each.low)}–{points(each.high)}) from the {_source(each.representation)}"
         for each in (ours, *others)
     ]
-    return f"{_listed(parts)} (95\u00a0% intervals, {table.num_test:,} test samples)"
+    return f"{_listed(parts)} ({table.num_test:,} test samples, 95\u00a0% intervals)"
 
 
 def _between(gain: Estimate) -> str:
