@@ -116,7 +116,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("values", [{"channels": 1}, {"channels": 12}, {"mean": (0.5, 0.5)}])
     def test_unknown_statistics_are_refused_with_the_command_that_makes_them(self, values: dict[str, Any]):
-        with pytest.raises(ValidationError, match="`jepa stats CONFIG` computes them"):
+        with pytest.raises(ValidationError, match=r"one number per channel .* `jepa stats CONFIG` measures them"):
             section(**values)
 
     def test_deviation_must_be_positive(self):
@@ -227,9 +227,9 @@ class TestSignals:
 
 class TestRecipes:
     def test_demo_is_a_run_on_built_in_data(self):
-        parts = Parts.of(read_config(text=image.demo()))
-        assert parts.grid.shape == (7, 7)
-        assert len(image.source(parts.config.modality, "pretrain")) == 8000  # pyright: ignore[reportArgumentType]
+        section = Parts.of(read_config(text=image.demo())).config.modality
+        assert isinstance(section, ImageConfig)
+        assert len(image.source(section, "pretrain")) == 8000
 
     @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
     def test_recipe_builds_and_states_command_price_and_result(self, path: Path):

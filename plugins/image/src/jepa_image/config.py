@@ -67,7 +67,7 @@ class ImageConfig(Section):
 
     mean: tuple[float, ...] = ()
     """Subtracted from values in [0, 1], one per channel or one for all. Empty: ImageNet's for 3 channels, those of the
-    built-in data; other data states its own, which `jepa stats CONFIG` computes."""
+    built-in data; other data states its own, which `jepa stats CONFIG` measures."""
     std: tuple[float, ...] = ()
     """What the values are divided by after that, in the same form."""
 
@@ -85,9 +85,9 @@ class ImageConfig(Section):
         if len(value) not in {1, channels}:
             raise PydanticCustomError(
                 "statistics",
-                "needs one number, or one for each of the {channels} channels, and has {count}; "
-                "`jepa stats CONFIG` computes them",
-                {"channels": channels, "count": len(value)},
+                "{field} must hold one number per channel ({channels}) or one for all: "
+                "`jepa stats CONFIG` measures them",
+                {"field": info.field_name, "channels": channels},
             )
         if is_std and min(value) <= 0:
             raise PydanticCustomError("statistics", "must be above 0")
