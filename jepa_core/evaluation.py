@@ -43,6 +43,7 @@ from jepa_core.unreadable import Unreadable
 PROTOCOL = "cached features, evaluation preprocessing"
 """Features are computed once, without augmentation, also those that a probe is fitted on."""
 
+SPLITS = ("probe_train", "probe_test")
 RANDOM, RAW = "random", "raw"
 
 
@@ -155,11 +156,12 @@ def evaluate(
     train_source, test_source = (parts.modality.source(config.modality, split) for split in SPLITS)
     names = common_headings(train_source, test_source)  # before anything is computed
     representations = _representations(run, checkpoint, parts, encoder, place, precision)
-    train = extract(parts, train_source, representations, place, "probe_train", watch)
-    test = extract(parts, test_source, representations, place, "probe_test", watch)
+    train, test = (
+        extract(parts, source, representations, place, split, watch)
+        for split, source in zip(SPLITS, (train_source, test_source), strict=True)
+    )
     headings = {
-        name: match(name, train_source.labels[name], train.place, test_source.labels[name], test.place)
-        for name in names
+        name: match(train_source.labels[name], train.place, test_source.labels[name], test.place) for name in names
     }
     return Evaluation(
         run=run.path.resolve().name,
@@ -169,12 +171,9 @@ def evaluate(
         config=config,
         precision=precision,
         headings=headings,
-        unreadable={"probe_train": train.unreadable, "probe_test": test.unreadable},
+        unreadable=dict(zip(SPLITS, (train.unreadable, test.unreadable), strict=True)),
         results=score(fitted, headings, train, test, config.seed, place, watch),
     )
-
-
-SPLITS = ("probe_train", "probe_test")
 
 
 def _names(config: RunConfig) -> list[str]:

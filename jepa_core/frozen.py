@@ -27,7 +27,7 @@ MAY_CHANGE = ("modality.", "data.", "probes", "train.workers")
 class FrozenEncoder:
     """A trained encoder: a raw sample to a signal, a batch of signals to tokens or to one vector each.
 
-    >>> encoder = jepa_core.load("runs/demo-image")  # doctest: +SKIP
+    >>> encoder = jepa_core.load("runs/demo")  # doctest: +SKIP
     >>> encoder.embed(encoder.preprocess(raw)[None]).shape  # doctest: +SKIP
     torch.Size([1, 192])
     """
@@ -59,10 +59,8 @@ class FrozenEncoder:
     def tokens(self, signal: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch tokens dim"]:
         """One vector per cell of the grid, after the last norm; raises UsageError for signals of another shape."""
         if tuple(signal.shape[1:]) != self.signal_shape:
-            wanted, given = ("batch", *self.signal_shape), tuple(signal.shape)
-            raise UsageError(
-                f"signal: expected ({', '.join(map(str, wanted))}), got {given}; one alone is signal[None]"
-            )
+            wanted, given = ", ".join(map(str, ("batch", *self.signal_shape))), tuple(signal.shape)
+            raise UsageError(f"signal: expected shape ({wanted}), got {given}. A single one is passed as signal[None].")
         return self.encoder(signal.to(self.device))
 
     def embed(self, signal: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:

@@ -85,9 +85,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
         console.print(_table(evaluation, heading))
     for split, unreadable in evaluation.unreadable.items():
         if unreadable:
-            console.print(
-                f"[yellow]{len(unreadable)} unreadable samples of {split} are left out[/]; eval.json names them."
-            )
+            console.print(f"[yellow]left out as unreadable:[/] {len(unreadable)} of {split}; eval.json names them")
     console.print(HOW_TO_READ, highlight=False)
 
 

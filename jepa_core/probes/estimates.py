@@ -26,7 +26,8 @@ def wilson(hits: int, total: int) -> Estimate:
     share = hits / total
     centre = (share + Z**2 / (2 * total)) / (1 + Z**2 / total)
     half = Z / (1 + Z**2 / total) * math.sqrt(share * (1 - share) / total + Z**2 / (4 * total**2))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    # At 0 and 1 the bound is the share itself, which rounding may miss.
+    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def paired_difference(left: Bool[Tensor, "test"], right: Bool[Tensor, "test"]) -> Estimate:

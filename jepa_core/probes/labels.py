@@ -36,7 +36,11 @@ class Heading:
 
 
 def common_headings(train: Source, test: Source) -> tuple[str, ...]:
-    """The headings that both splits have; raises DataError where there is none."""
+    """The headings that both splits have.
+
+    Raises:
+        DataError: there is none, or a test split has classes that its training split lacks.
+    """
     common = tuple(name for name in train.labels if name in test.labels)
     if not common:
         has = [
@@ -48,20 +52,21 @@ def common_headings(train: Source, test: Source) -> tuple[str, ...]:
             "Name labelled data in the modality's section (one folder per class, or a manifest with a label column) "
             "or with --set; `jepa config show` describes it. For features without labels: jepa embed"
         )
+    for name in common:
+        names = train.labels[name].names
+        known = set(names)
+        unknown = [each for each in test.labels[name].names if each not in known]
+        if unknown:
+            raise DataError(
+                f"{name}: {len(unknown)} classes of probe_test do not occur in probe_train: {_some(unknown)}. "
+                f"probe_train has: {_some(names)}. Both splits must use the same class names."
+            )
     return common
 
 
-def match(
-    name: str, train: Labels, train_place: Int[Tensor, "train"], test: Labels, test_place: Int[Tensor, "test"]
-) -> Heading:
-    """The labels of the samples at the given places; raises DataError for classes that only the test split has."""
+def match(train: Labels, train_place: Int[Tensor, "train"], test: Labels, test_place: Int[Tensor, "test"]) -> Heading:
+    """The labels of the samples at the given places, numbered as the training split does."""
     number = {each: position for position, each in enumerate(train.names)}
-    unknown = [each for each in test.names if each not in number]
-    if unknown:
-        raise DataError(
-            f"{name}: {len(unknown)} classes of probe_test do not occur in probe_train: {_some(unknown)}. "
-            f"probe_train has: {_some(train.names)}. Both splits must use the same class names."
-        )
     renumbered = torch.tensor([number[each] for each in test.names], dtype=torch.int64)
     return Heading(
         train.names,

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copytree
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from toy import Toy, toy_config, toy_registered
+from toy_parts import Waves
+from toy_train import train_toy
+
+from jepa_core.checkpoint import RunFolder
+from jepa_core.config import Section
+from jepa_core.config.text import config_hash
+from jepa_core.data import SignalDataset
+from jepa_core.errors import CheckpointError, ConfigError, DataError, PluginIncompatible, PluginNotFound, UsageError
+from jepa_core.evaluation import Evaluation, Result, evaluate
+from jepa_core.features import baseline_of, encode_with, extract
+from jepa_core.frozen import load, untrained_encoder
+from jepa_core.model import Parts
+from jepa_core.plugin import Labels, ProbePlugin
+from jepa_core.probes import FeatureKind, Features, Score
+from jepa_core.registry import probes as probe_registry
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+CPU = torch.device("cpu")
+TRAINING = (
+    "modality.mean=0.2",
+    "modality.std=0.8",
+    "optim.lr.value=0.01",
+    "optim.lr.warmup=0",
+    "ema.momentum.value=0.5",
+)
+KNN = ("modality.train_samples=200", "modality.test_samples=80")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    train_toy(folder, TRAINING)
+    return RunFolder(folder)
+
+
+@pytest.fixture(scope="module")
+def found(run: RunFolder) -> Evaluation:
+    with toy_registered():
+        return evaluate(run, overrides=KNN, device="cpu")
+
+
+def of(results: Sequence[Result], **wanted: str) -> Result:
+    (result,) = [r for r in results if all(getattr(r, key) == value for key, value in wanted.items())]
+    return result
+
+
+def test_every_heading_probe_and_representation_is_there_once(found: Evaluation) -> None:
+    names = ("target", "context", "random", "raw")
+    expected = [(h, p, r) for h in ("direction", "side") for p in ("linear", "knn") for r in names]
+    assert [(each.heading, each.probe, each.representation) for each in found.results] == expected
+
+
+def test_numbers_of_a_result_agree_with_each_other(found: Evaluation) -> None:
+    for result in found.results:
+        assert result.low <= result.accuracy <= result.high
+        assert (result.num_train, result.num_test) == (200, 80)
+        assert result.chance == (0.25 if result.heading == "direction" else 0.5)
+        base = of(found.results, heading=result.heading, probe=result.probe, representation="random")
+        if result.representation == "random":
+            assert result.minus_random is None
+        else:
+            assert result.minus_random is not None
+            assert result.minus_random.value == pytest.approx(result.accuracy - base.accuracy)
+            assert result.minus_random.low < result.minus_random.value < result.minus_random.high
+
+
+def test_probes_find_what_is_there(found: Evaluation) -> None:
+    assert of(found.results, heading="side", probe="linear", representation="target").accuracy > 0.9
+    assert of(found.results, heading="side", probe="knn", representation="raw").accuracy > 0.9
+
+
+def test_labels_without_relation_to_the_samples_give_chance(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shuffled(waves: Waves) -> dict[str, Labels]:
+        order = np.random.default_rng(waves.samples).permutation(waves.samples)
+        return {"side": Labels((order // 4 % 2).astype(np.int64), ("left", "right"))}
+
+    monkeypatch.setattr(Waves, "labels", property(shuffled))
+    few = evaluate(run, overrides=[*KNN, "modality.test_samples=400"], probes=["knn"], device="cpu")
+    assert all(abs(result.accuracy - 0.5) < 0.1 for result in few.results)
+
+
+def test_the_file_holds_what_was_measured_and_how(found: Evaluation, run: RunFolder, tmp_path: Path) -> None:
+    found.write(tmp_path / "eval.json")
+    saved = json.loads((tmp_path / "eval.json").read_text())
+    assert [path.name for path in tmp_path.iterdir()] == ["eval.json"]
+    assert saved["protocol"] == "cached features, evaluation preprocessing"
+    assert (saved["run"], saved["encoder"], saved["precision"]) == ("trained", "target", "fp32")
+    assert (saved["checkpoint"], saved["step"], saved["seed"]) == ("step_00000008", 8, 0)
+    assert saved["config_hash"] == config_hash(found.config)
+    assert saved["headings"]["direction"]["num_classes"] == 4
+    assert len(saved["headings"]["side"]["label_hash"]) == 64
+    first = saved["results"][0]
+    assert set(first["minus_random"]) == {"value", "low", "high"}
+    assert first["chosen"]["weight_decay"] in (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    assert "torch" in saved["versions"]
+
+
+def test_a_file_that_cannot_be_written_is_an_error_that_offers_a_way(found: Evaluation, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"could not be written.*--json"):
+        found.write(tmp_path / "absent" / "eval.json")
+
+
+def test_the_same_run_evaluated_twice_gives_the_same_file(run: RunFolder, found: Evaluation) -> None:
+    again = evaluate(run, overrides=KNN, device="cpu")
+    assert again.as_json() == found.as_json()
+
+
+def test_the_encoder_that_was_asked_for_comes_first_and_the_other_one_is_there(run: RunFolder) -> None:
+    found = evaluate(run, probes=["knn"], encoder="context", device="cpu")
+    assert found.encoder == "context"
+    order = [result.representation for result in found.results if result.heading == "side"]
+    assert order == ["context", "target", "random", "raw"]
+
+
+def test_each_representation_is_what_its_name_says(run: RunFolder) -> None:
+    parts = Parts.of(run.config)
+    source = parts.modality.source(parts.config.modality, "probe_test")
+    dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=False), 0)
+    seen: dict[str, Features] = {}
+
+    class Watching:
+        needs: ClassVar[FeatureKind] = "pooled"
+
+        def __init__(self, config: Section) -> None:
+            pass
+
+        def __call__(self, train: Features, test: Features, num_classes: int, seed: int) -> Score:
+            seen[names[len(seen)]] = test
+            return Score(torch.zeros(len(test.labels), dtype=torch.bool))
+
+    names = [f"{heading}/{name}" for heading in source.labels for name in ("target", "context", "random", "raw")]
+    with probe_registry.temporarily(ProbePlugin("watching", PlainConfig, Watching)):
+        evaluate(run, probes=["watching"], device="cpu")
+    signal = torch.stack([dataset[key][1] for key in dataset_keys(len(source))])  # pyright: ignore[reportArgumentType]
+    for name, expected in (
+        ("target", load(run.path).embed(signal)),
+        ("context", load(run.path, "context").embed(signal)),
+        ("random", untrained_encoder(parts)(signal).mean(1)),
+        ("raw", signal.flatten(1)),
+    ):
+        torch.testing.assert_close(seen[f"side/{name}"].pooled, expected, rtol=1e-4, atol=1e-5)
+    assert seen["side/raw"].pooled.mean().abs() < 0.5  # normalised with the checkpoint's statistics
+    assert torch.equal(seen["direction/raw"].labels, torch.arange(32) % 4)
+
+
+def dataset_keys(count: int) -> list[Any]:
+    from jepa_core.types import SampleKey
+
+    return [SampleKey(0, index) for index in range(count)]
+
+
+class PlainConfig(Section):
+    """Nothing to set."""
+
+    name: str = "watching"
+
+
+def test_unreadable_samples_are_left_out_and_named(run: RunFolder) -> None:
+    bad = ["modality.unreadable=[3, 9]", "data.max_unreadable=0.05"]
+    found = evaluate(run, probes=["knn"], overrides=bad, device="cpu")
+    assert {result.num_train for result in found.results} == {62}
+    named = found.as_json()["unreadable"]
+    assert [each["where"] for each in named["probe_train"]] == ["toy:train/3", "toy:train/9"]
+    assert named["probe_train"][0]["reason"] == "made unreadable for a test"
+    assert named["probe_test"] == []
+
+
+def test_labels_stay_with_their_samples_when_others_are_unreadable() -> None:
+    parts = Parts.of(toy_config("modality.unreadable=[0, 5]", "data.max_unreadable=0.5"))
+    source = parts.modality.source(parts.config.modality, "probe_train")
+    extracted = extract(parts, source, {"raw": baseline_of(parts)}, CPU, "probe_train")
+    assert extracted.place.tolist() == [index for index in range(64) if index not in {0, 5}]
+    assert extracted.features["raw"].shape == (62, 144)
+    torch.testing.assert_close(extracted.features["raw"][0], torch.from_numpy(source.read(1)).flatten())
+
+
+def test_too_many_unreadable_samples_end_it(run: RunFolder) -> None:
+    with pytest.raises(DataError, match=r"probe_train: 2 of 64 samples cannot be read.*1\.0%.*toy:train/3"):
+        evaluate(run, probes=["knn"], overrides=["modality.unreadable=[3, 9]"], device="cpu")
+
+
+def test_workers_change_nothing(run: RunFolder) -> None:
+    alone = evaluate(run, probes=["knn"], device="cpu")
+    helped = evaluate(run, probes=["knn"], overrides=["train.workers=2"], device="cpu")
+    assert alone.results == helped.results
+
+
+def test_features_that_are_not_finite_end_it_with_advice() -> None:
+    parts = Parts.of(toy_config())
+    source = parts.modality.source(parts.config.modality, "probe_train")
+    broken = {"target": lambda signal: torch.where(torch.arange(len(signal)) == 2, torch.nan, 1.0)[:, None]}
+    with pytest.raises(DataError, match=r"the target features of 1 of 64 samples are not finite.*--checkpoint"):
+        extract(parts, source, broken, CPU, "probe_train")
+
+
+def test_an_empty_split_is_an_error(run: RunFolder) -> None:
+    with pytest.raises(DataError, match=r"probe_test: there are no samples"):
+        evaluate(run, probes=["knn"], overrides=["modality.test_samples=0"], device="cpu")
+
+
+def test_data_without_labels_is_refused_before_anything_is_computed(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Waves, "labels", {})
+    monkeypatch.setattr(Waves, "read", None)
+    with pytest.raises(DataError, match=r"needs labels.*probe_train has none; probe_test has none.*jepa embed"):
+        evaluate(run, device="cpu")
+
+
+def test_statistics_come_from_the_checkpoint_and_not_from_the_user(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Toy, "unnormalised", {"mean": 0.0, "std": 1.0})
+    assert evaluate(run, probes=["knn"], device="cpu").config.modality.model_dump()["mean"] == 0.2
+    with pytest.raises(UsageError, match=r"modality\.mean: 0\.2 in the checkpoint, 0\.0 given"):
+        evaluate(run, overrides=["modality.mean=0.0"], device="cpu")
+
+
+def test_bf16_is_explicit_and_reaches_the_encoder_alone() -> None:
+    parts = Parts.of(toy_config())
+    signal = torch.randn(4, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (encode_with(untrained_encoder(parts), CPU, each)(signal) for each in ("fp32", "bf16"))
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, rtol=0.1, atol=0.1)
+
+
+def test_a_run_with_one_encoder_is_evaluated_with_that_one(run: RunFolder, tmp_path: Path) -> None:
+    half = RunFolder(copytree(run.path, tmp_path / "half"))
+    (half.find() / "target_encoder.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no target encoder.*--encoder context"):
+        evaluate(half, device="cpu")
+    found = evaluate(half, probes=["knn"], encoder="context", device="cpu")
+    assert {result.representation for result in found.results} == {"context", "random", "raw"}
+
+
+def test_an_earlier_checkpoint_can_be_evaluated(run: RunFolder) -> None:
+    assert evaluate(run, probes=["knn"], checkpoint="step_4", device="cpu").step == 4
+
+
+def test_a_probe_that_is_not_configured_is_used_with_its_defaults(run: RunFolder, tmp_path: Path) -> None:
+    found = evaluate(run, probes=["knn"], overrides=["probes=[{name: linear, steps: 5}]"], device="cpu")
+    assert {result.probe for result in found.results} == {"knn"}
+    with pytest.raises(PluginNotFound, match="liner"):
+        evaluate(run, probes=["liner"], device="cpu")
+
+
+def test_a_configured_probe_keeps_its_settings(run: RunFolder) -> None:
+    near = evaluate(run, probes=["knn"], overrides=["probes.1.k=1"], device="cpu")
+    far = evaluate(run, probes=["knn"], overrides=["probes.1.k=64", "probes.1.temperature=100"], device="cpu")
+    assert near.results != far.results
+
+
+def test_two_sections_of_one_probe_are_refused(run: RunFolder) -> None:
+    with pytest.raises(ConfigError, match=r"probes: 'knn' occurs 2 times"):
+        evaluate(run, overrides=["probes=[{name: knn}, {name: knn, k: 5}]"], device="cpu")
+
+
+def test_a_probe_that_needs_what_the_core_does_not_have_is_refused(run: RunFolder) -> None:
+    class Attentive:
+        needs = "tokens"
+
+        def __init__(self, config: Section) -> None:
+            pass
+
+    with (
+        probe_registry.temporarily(ProbePlugin("watching", PlainConfig, Attentive)),
+        pytest.raises(PluginIncompatible, match=r"probe 'watching': it needs 'tokens' features.*has: pooled"),
+    ):
+        evaluate(run, probes=["watching"], device="cpu")
+
+
+def test_progress_is_told_to_the_end(run: RunFolder) -> None:
+    told: list[tuple[str, int, int]] = []
+    evaluate(run, probes=["knn"], device="cpu", watch=lambda *each: told.append(each))
+    assert [each for each in told if each[1] == each[2]] == [
+        ("probe_train", 64, 64),
+        ("probe_test", 32, 32),
+        ("probes", 8, 8),
+    ]
