@@ -38,7 +38,7 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 install: $(VENV)/.stamp-run  ## the four packages, editable, into .venv
 
 demo: $(VENV)/.stamp-run  ## pretrain, evaluate and report on built-in images (minutes on two cores)
-	$(BIN)/jepa demo image $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/jepa demo image $(ARGS)
 
 test: $(VENV)/.stamp-dev  ## all tests but those of the built wheels; ARGS='-k masks' for some
 	$(CALM) $(BIN)/pytest -n $(JOBS) -m "not wheels" $(ARGS)

@@ -8,6 +8,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from jepa_core.config.tree import OptimConfig
+from jepa_core.errors import ConfigError
 from jepa_core.model import JEPA
 from jepa_core.schedules import value_at
 
@@ -41,7 +42,15 @@ def clip_gradients(part: nn.Module, max_norm: float | None) -> Tensor:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """What accelerate calls it: `auto` is bf16 where the processor computes with it, else fp32 ("no")."""
+    """What accelerate calls it: `auto` is bf16 where the processor computes with it, else fp32 ("no").
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no fast half precision of that kind.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError(
+            "train.precision: fp16 needs a GPU, and this machine trains on its CPU. Use bf16, fp32 or auto."
+        )
     if precision == "auto":
         if device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

@@ -32,7 +32,8 @@ def make_accelerator(config: RunConfig, run: RunFolder) -> Accelerator:
         ConfigError: a way of distribution that the target encoder cannot follow.
         MissingDependency: a tracker that is not installed.
     """
-    absent = [name for name in config.tracking.trackers if name not in get_available_trackers()]
+    available = {each.value for each in get_available_trackers()}
+    absent = [name for name in config.tracking.trackers if name not in available]
     if absent:
         raise MissingDependency(
             f"tracking.trackers: {absent[0]} is not installed. Install it: pip install {absent[0]}; "
