@@ -4,8 +4,9 @@
     python benchmarks/train_step.py --size base --batch 16 --reference PATH
 
 PATH is a checkout of the public I-JEPA code (github.com/facebookresearch/ijepa). It is run as it stands, imported from
-there, on the same model, the same batch, the same context and target indices, the same precision; rounds of the two
-alternate, and the ratio is the median over rounds. Data loading, schedules and logging are left out of both.
+there, on the same model (from the same weights: the first losses must agree), the same batch, the same context and
+target indices, the same precision; the two take turns, and the ratio is the median over rounds. Data loading and
+logging are left out of both.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ from jepa_core.processes import make_accelerator
 from jepa_core.recipes import read_config
 from jepa_core.state import TrainingState
 from jepa_core.types import SampleKey
+from jepa_image.interop import from_official
+
+TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2}
+"""Relative difference of the two first losses that rounding explains."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +72,22 @@ def count(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
 
 
-def ours(config: RunConfig, signal: Tensor, views: tuple[MaskView, ...]) -> Contender:
-    """The step as `jepa_core.trainer` takes it."""
-    parts = Parts.of(config)
+def new_state(config: RunConfig) -> TrainingState:
+    """Networks and optimizer on the device."""
     with tempfile.TemporaryDirectory() as folder:
-        accelerator = make_accelerator(config, RunFolder(Path(folder)))
-    state = TrainingState(parts, accelerator)
+        return TrainingState(Parts.of(config), make_accelerator(config, RunFolder(Path(folder))))
+
+
+def ours(config: RunConfig, state: TrainingState, signal: Tensor, views: tuple[MaskView, ...]) -> Contender:
+    """The step as `jepa_core.trainer` takes it."""
     state.wrapped.train()
 
     def step() -> Tensor:
-        with accelerator.autocast():
+        with state.accelerator.autocast():
             tokens = state.target(signal)
-        losses, _ = state.wrapped(signal, views, parts.objective.normalise(tokens))
+        losses, _ = state.wrapped(signal, views, state.model.objective.normalise(tokens))
         loss = losses.mean()
-        accelerator.backward(loss)
+        state.accelerator.backward(loss)
         for part in (state.model.encoder, state.model.predictor):
             clip_gradients(part, config.optim.clip_norm)
         state.move()
@@ -89,8 +96,13 @@ def ours(config: RunConfig, signal: Tensor, views: tuple[MaskView, ...]) -> Cont
     return Contender("jepa-core", step, count(state.model))
 
 
-def reference(path: Path, config: RunConfig, signal: Tensor, views: tuple[MaskView, ...]) -> Contender:
-    """The same step by the public code: its networks, mask gathering and optimizer groups, in its order."""
+def reference(
+    path: Path, config: RunConfig, state: TrainingState, signal: Tensor, views: tuple[MaskView, ...]
+) -> Contender:
+    """The same step by the public code: its networks, mask gathering and optimizer groups, in its order.
+
+    `state` takes over its random weights.
+    """
     logging.disable(logging.INFO)  # it prints its networks
     sys.path.insert(0, str(path))
     from src.helper import init_model, init_opt  # pyright: ignore[reportMissingImports]
@@ -106,6 +118,12 @@ def reference(path: Path, config: RunConfig, signal: Tensor, views: tuple[MaskVi
         pred_emb_dim=config.predictor.width,
     )
     target = copy.deepcopy(encoder).requires_grad_(False)
+    for part, theirs in (
+        (state.model.encoder, encoder),
+        (state.target.encoder, encoder),
+        (state.model.predictor, predictor),
+    ):
+        part.load_state_dict(from_official(theirs.state_dict(), fixed_positions=True))
     optimizer, _, schedule, decay = init_opt(encoder, predictor, 1000, 2e-4, 1e-3, 40, 300)
     (view,) = views
     context, targets = [view.context], list(view.targets.unbind(1))
@@ -130,35 +148,40 @@ def reference(path: Path, config: RunConfig, signal: Tensor, views: tuple[MaskVi
     return Contender("public I-JEPA code", step, count(encoder, predictor))
 
 
-def seconds(step: Callable[[], Tensor], repeats: int) -> float:
-    """Seconds of one step; reading the last loss waits for the device."""
-    begin = time.perf_counter()
-    losses = [step() for _ in range(repeats)]
-    float(losses[-1])
-    return (time.perf_counter() - begin) / repeats
+def seconds(step: Callable[[], Tensor], repeats: int, clock: Callable[[], float]) -> float:
+    """Seconds of one step."""
+    begin = clock()
+    for _ in range(repeats):
+        step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (clock() - begin) / repeats
 
 
-def compare(contenders: list[Contender], rounds: int, repeats: int) -> list[list[float]]:
+def compare(contenders: list[Contender], arguments: argparse.Namespace) -> list[list[float]]:
     """Seconds per step, by contender and round; within a round the contenders take turns."""
-    for contender in contenders:
-        seconds(contender.step, 2)
-    turns = [[seconds(contender.step, repeats) for contender in contenders] for _ in range(rounds)]
-    return [list(times) for times in zip(*turns, strict=True)]
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    turns: list[list[float]] = []
+    for _ in range(arguments.rounds + 1):
+        turns.append([seconds(contender.step, arguments.repeats, clock) for contender in contenders])
+    return [list(times) for times in zip(*turns[1:], strict=True)]  # the first round warms up
 
 
 def measure(arguments: argparse.Namespace, precision: str) -> dict[str, Any]:
     """One row of the table."""
     config = configuration(arguments.size, arguments.side, arguments.patch, arguments.batch, precision)
-    parts = Parts.of(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts, state = Parts.of(config), new_state(config)
+    device = state.accelerator.device
     signal = torch.randn(arguments.batch, *parts.modality.signal_shape(config.modality)).to(device)
     keys = [SampleKey(0, index) for index in range(arguments.batch)]
     views = tuple(view.to(device) for view in parts.masking(SampleRandom.of(config.seed, keys)))
-    contenders = [ours(config, signal, views)]
+    contenders = [ours(config, state, signal, views)]
     if arguments.reference:
-        contenders.append(reference(arguments.reference, config, signal, views))
+        contenders.append(reference(arguments.reference, config, state, signal, views))
         assert contenders[0].parameters == contenders[1].parameters, [each.parameters for each in contenders]
-    times = compare(contenders, arguments.rounds, arguments.repeats)
+        first, second = (contender.step() for contender in contenders)
+        torch.testing.assert_close(first, second, rtol=TOLERANCE[precision], atol=0)
+    times = compare(contenders, arguments)
     row: dict[str, Any] = {
         "precision": precision,
         "parameters": contenders[0].parameters,
@@ -185,6 +208,11 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=7, help="how often the contenders take turns")
     parser.add_argument("--repeats", type=int, default=2, help="steps per turn")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="count processor seconds of all threads: for a busy machine, no GPU",
+    )
     parser.add_argument("--reference", type=Path, help="a checkout of the public I-JEPA code")
     arguments = parser.parse_args()
     for precision in arguments.precision:
