@@ -161,9 +161,10 @@ def seconds(step: Callable[[], Tensor], repeats: int, clock: Callable[[], float]
 def compare(contenders: list[Contender], arguments: argparse.Namespace) -> list[list[float]]:
     """Seconds per step, by contender and round; within a round the contenders take turns."""
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    turns: list[list[float]] = []
-    for _ in range(arguments.rounds + 1):
-        turns.append([seconds(contender.step, arguments.repeats, clock) for contender in contenders])
+    turns = [
+        [seconds(contender.step, arguments.repeats, clock) for contender in contenders]
+        for _ in range(arguments.rounds + 1)
+    ]
     return [list(times) for times in zip(*turns[1:], strict=True)]  # the first round warms up
 
 
