@@ -66,10 +66,10 @@ def demo(
     """The main job on built-in real data: pretrain, evaluate, write the report. Run again, it continues."""
     from jepa_core.checkpoint import RunFolder
     from jepa_core.cli.evaluate import evaluate
-    from jepa_core.cli.report import report
     from jepa_core.errors import UsageError
     from jepa_core.recipes import read_config
     from jepa_core.registry import modalities
+    from jepa_core.report import write_report
 
     if modality is None:
         names = modalities.names()
@@ -82,7 +82,7 @@ def demo(
     run = RunFolder(run_dir or Path("runs") / f"demo-{modality}")
     pretrain(read_config(text=text, overrides=overrides or ()), run, resume=True)
     evaluate(run.path)
-    report([run.path])
+    typer.echo(f"report: {write_report([run.path])}")
 
 
 def pretrain(config: RunConfig, run: RunFolder, resume: bool, init: RunFolder | None = None) -> None:
