@@ -157,7 +157,10 @@ class Modality(ABC):
 
     @abstractmethod
     def picture(self, config: Any, signal: Tensor) -> np.ndarray:
-        """What a report shows of one signal: (height, width, 3) uint8; cell edges fall on a regular lattice."""
+        """What a report shows of one signal: (height, width, 3) uint8 with every cell of the grid on a regular lattice.
+
+        The last axis runs to the right, the one before it downwards; slices of any axes before stand side by side.
+        """
 
     def demo(self) -> str | None:
         """The YAML text of `jepa demo NAME`, or None where there is no built-in data."""
