@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, reduce
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -56,16 +57,18 @@ class Blocks:
         return Blocks(corner, extent)
 
     def cells(self, shape: Shape) -> Bool[np.ndarray, "batch blocks tokens"]:
-        """Which cells of the grid lie in each block: the outer product of one range per axis."""
-        inside = np.ones((*self.corner.shape[:2], 1), dtype=np.bool_)
-        for axis, length in enumerate(shape):
-            offset = np.arange(length) - self.corner[..., axis, None]
-            within = (offset >= 0) & (offset < self.extent[..., axis, None])
-            inside = (inside[..., None] & within[..., None, :]).reshape(*inside.shape[:2], -1)
-        return inside
+        """Which cells of the grid lie in each block; no block may stick out of it."""
+        end = self.corner + self.extent
+        return reduce(
+            np.logical_and,
+            (
+                below.take(self.corner[..., axis], axis=0) ^ below.take(end[..., axis], axis=0)
+                for axis, below in enumerate(_below(shape))
+            ),
+        )
 
     def subset(
-        self, random: SampleRandom, shape: Shape, count: int, most: int
+        self, random: SampleRandom, shape: Shape, count: int, largest: Shape
     ) -> Int64[np.ndarray, "batch blocks {count}"]:
         """`count` random cells of each block, ascending.
 
@@ -73,15 +76,30 @@ class Blocks:
             random: the samples' streams.
             shape: of the grid.
             count: at most the smallest area.
-            most: at least the largest area that blocks can have, not only these (or masks would depend on the batch).
+            largest: extents that no such block exceeds, not only these blocks: or masks would depend on the batch.
         """
-        offset = random_subset(random, np.arange(most) < self.area[..., None], count)
-        cell, stride = np.zeros_like(offset), 1
-        for axis in reversed(range(len(shape))):  # row-major in the block becomes row-major on the grid
-            offset, along = np.divmod(offset, self.extent[..., axis, None])
-            cell += (self.corner[..., axis, None] + along) * stride
-            stride *= shape[axis]
-        return cell
+        in_box = random_subset(random, Blocks(np.zeros_like(self.corner), self.extent).cells(largest), count)
+        first = self.corner @ _strides(shape)
+        return first[..., None] + _cells_of_box(shape, largest).take(in_box)
+
+
+@lru_cache(maxsize=16)
+def _strides(shape: Shape) -> Int64[np.ndarray, "axes"]:
+    """How many cells one step along each axis skips, in row-major order."""
+    return np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+
+
+@lru_cache(maxsize=16)
+def _cells_of_box(shape: Shape, box: Shape) -> Int64[np.ndarray, "cells"]:
+    """Cells of the grid in the box that starts at cell 0, in row-major order."""
+    return np.indices(box).reshape(len(box), -1).T @ _strides(shape)
+
+
+@lru_cache(maxsize=16)
+def _below(shape: Shape) -> tuple[Bool[np.ndarray, "_ tokens"], ...]:
+    """Per axis a table whose row i tells which cells have a coordinate below i: blocks are looked up, not compared."""
+    coordinates = np.indices(shape).reshape(len(shape), -1)
+    return tuple(along < np.arange(length + 1)[:, None] for along, length in zip(coordinates, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -111,10 +129,14 @@ class BlockSampler:
         self._low, self._width = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
         plane = self._rows * self._columns
         self._least = np.array([math.ceil(size.scale[0] * plane - _ROUNDING) for size in sizes])
-        ends = np.array([self._ends_in_plane(size) for size in sizes]).T
-        ends *= self._along_leading(ranges[:, : len(self._leading)].transpose(2, 0, 1)).prod(-1).astype(np.int64)
-        self.least, self.most = ends.tolist()
-        """Cells that each block has at least and at most, as lists of one number per block."""
+        smallest, largest = zip(*(self._ends_in_plane(size) for size in sizes), strict=True)
+        leading = self._along_leading(ranges[:, : len(self._leading)].transpose(2, 0, 1)).astype(np.int64)
+        self.least: list[int] = (smallest * leading[0].prod(-1)).tolist()
+        """Cells that each block has, at least."""
+        self.largest: list[Shape] = [
+            (*front, *ends)[-len(shape) :] for front, ends in zip(leading[1].tolist(), largest, strict=True)
+        ]
+        """Extents that each block does not exceed."""
 
     def draw(self, random: SampleRandom, num_apart: int = 0) -> Blocks:
         """Blocks that may overlap, but for the first `num_apart`: those are disjoint.
@@ -135,8 +157,9 @@ class BlockSampler:
         self, random: SampleRandom, before: Blocks, extent: Int64[np.ndarray, "batch 1 axes"]
     ) -> Int64[np.ndarray, "batch axes"]:
         inside = Blocks(np.zeros_like(extent), np.array(self.shape) - extent + 1).cells(self.shape)[:, 0]
-        # A corner inside a block that is enlarged like this would make the two share a cell.
-        touching = Blocks(before.corner - extent + 1, before.extent + extent - 1).cells(self.shape).any(1)
+        # A corner from `first` to the end of such a block would make the two share a cell.
+        first = np.maximum(before.corner - extent + 1, 0)
+        touching = Blocks(first, before.corner + before.extent - first).cells(self.shape).any(1)
         allowed = inside & ~touching
         allowed[:, 0] |= ~allowed.any(1)
         return np.stack(np.unravel_index(random_subset(random, allowed, 1)[:, 0], self.shape), -1)
@@ -146,20 +169,24 @@ class BlockSampler:
         area, aspect = drawn[..., -2] * (self._rows * self._columns), drawn[..., -1]
         # Where the grid is too narrow for the aspect ratio, the block is higher instead.
         shortest = np.maximum(np.ceil(self._least / self._columns), np.rint(area / self._columns))
-        height = np.rint(np.sqrt(area * aspect)).clip(shortest, self._rows)
-        width = np.maximum(np.rint(area / height), np.ceil(self._least / height)).clip(None, self._columns)
-        extents = [*np.moveaxis(self._along_leading(drawn[..., :-2]), -1, 0), height, width]
-        return np.stack(extents, -1)[..., -len(self.shape) :].astype(np.int64)
+        height = np.minimum(np.maximum(np.rint(np.sqrt(area * aspect)), shortest), self._rows)
+        width = np.maximum(np.rint(area / height), np.ceil(self._least / height))
+        extent = np.empty((*unit.shape[:2], len(self._leading) + 2), dtype=np.int64)
+        if self._leading:
+            extent[..., :-2] = self._along_leading(drawn[..., :-2])
+        extent[..., -2] = height
+        extent[..., -1] = np.minimum(width, self._columns)
+        return extent[..., -len(self.shape) :]
 
     def _along_leading(self, share: Float32[np.ndarray, "... axes"]) -> Float32[np.ndarray, "... axes"]:
-        return np.rint(share * np.array(self._leading, dtype=np.float32)).clip(1)
+        return np.maximum(np.rint(share * np.array(self._leading, dtype=np.float32)), 1)
 
-    def _ends_in_plane(self, size: BlockSize) -> tuple[int, int]:
-        """Smallest and largest area over all heights that can come out."""
+    def _ends_in_plane(self, size: BlockSize) -> tuple[int, tuple[int, int]]:
+        """Smallest area, and largest height and width, of all blocks that can come out."""
         (low, high), (flat, tall) = (np.array(size.scale) * self._rows * self._columns).tolist(), size.aspect
         least = math.ceil(low - _ROUNDING)
         shortest = max(math.ceil(math.sqrt(low * flat) - 0.5 - _ROUNDING), math.ceil(least / self._columns))
         tallest = max(math.sqrt(high * tall), high / self._columns, shortest)
         heights = range(min(shortest, self._rows), min(math.floor(tallest + 0.5 + _ROUNDING), self._rows) + 1)
-        smallest = min(height * math.ceil(least / height) for height in heights)
-        return smallest, max(height * min(self._columns, math.ceil(high / height)) for height in heights)
+        area = min(height * math.ceil(least / height) for height in heights)
+        return area, (heights[-1], min(self._columns, math.ceil(high / heights[0])))

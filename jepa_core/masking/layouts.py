@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from jepa_core.masking.blocks import Blocks
 from jepa_core.masking.budget import largest_budget
@@ -20,6 +21,18 @@ MIN_SHARE = 0.1
 _CALIBRATION, _CHUNK, _SEED = 4096, 256, 20_230_119
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The blocks of every sample of a batch."""
+
+    blocks: Blocks
+    """Where they are."""
+    visible: Bool[np.ndarray, "batch tokens"]
+    """What they leave for the context."""
+    redraws: Int64[np.ndarray, "batch"]
+    """How often each sample was redrawn; `ROUNDS` + 1 means that it took a stored layout."""
+
+
 class Layouts:
     """Draws layouts; one without room for the budget is redrawn, at most `ROUNDS` times, then replaced by a stored one.
 
@@ -31,52 +44,54 @@ class Layouts:
     def __init__(
         self,
         propose: Callable[[SampleRandom], Blocks],
-        room: Callable[[Blocks], Int64[np.ndarray, "batch"]],
+        visible: Callable[[Blocks], Bool[np.ndarray, "batch tokens"]],
         budget: int | None = None,
         at_least: int = 1,
     ) -> None:
         """Decide the budget and fill the store; whoever constructs it refuses a `share` below `MIN_SHARE`.
 
         Args:
-            propose: draws a layout for every sample, from its stream alone.
-            room: tokens that each layout leaves for what the budget counts; 0 for a layout that must not be.
+            propose: draws blocks for every sample, from its stream alone.
+            visible: cells that blocks leave for the context; none for blocks that must not be.
             budget: tokens; None for the most that 95 % of the layouts that may be have room for.
             at_least: tokens that an automatic budget must not fall below, at least 1.
         """
-        self._propose, self._room = propose, room
+        self._propose, self._visible = propose, visible
         drawn = propose(SampleRandom.of(_SEED, [SampleKey(0, index) for index in range(_CALIBRATION)]))
         chunks = [drawn.rows(slice(start, start + _CHUNK)) for start in range(0, _CALIBRATION, _CHUNK)]
-        rooms = np.concatenate([room(chunk) for chunk in chunks])
-        possible = rooms[rooms > 0]
+        room = np.concatenate([visible(chunk).sum(1) for chunk in chunks])
+        possible = room[room > 0]
         automatic = largest_budget(possible) if len(possible) else 0
         self.budget = budget or max(automatic, at_least)
-        self.largest = largest_budget(rooms, MIN_SHARE)
+        self.largest = largest_budget(room, MIN_SHARE)
         """The largest budget that can be had; 0 where none can."""
-        self._stored = drawn.rows(rooms >= self.budget)
+        self._stored = drawn.rows(room >= self.budget)
 
     @property
     def share(self) -> float:
         """Share of the layouts that have room for the budget."""
         return len(self._stored) / _CALIBRATION
 
-    def draw(self, random: SampleRandom, budget: int | None = None) -> tuple[Blocks, Int64[np.ndarray, "batch"]]:
-        """A layout with room for every sample, and how often it was redrawn: `ROUNDS` + 1 means that it is stored.
+    def draw(self, random: SampleRandom, budget: int | None = None) -> Layout:
+        """A layout with room for every sample.
 
         `budget` may be smaller than the one that was decided; with 1 every layout that may be will do.
         """
         budget = budget or self.budget
-        layouts = self._propose(random.fork(0))
-        lacking = self._room(layouts) < budget
+        blocks = self._propose(random.fork(0))
+        visible = self._visible(blocks)
+        lacking = visible.sum(1) < budget
         redraws = np.zeros(len(random), dtype=np.int64)
         for number in range(1, ROUNDS + 2):
             if not lacking.any():
                 break
             streams = random.rows(lacking).fork(number)
             again = self._propose(streams) if number <= ROUNDS else self._take_stored(streams)
-            layouts = layouts.replaced(lacking, again)
+            blocks = blocks.replaced(lacking, again)
+            visible[lacking] = self._visible(again)
             redraws += lacking
-            lacking[lacking] = self._room(again) < budget
-        return layouts, redraws
+            lacking = visible.sum(1) < budget
+        return Layout(blocks, visible, redraws)
 
     def _take_stored(self, random: SampleRandom) -> Blocks:
         return self._stored.rows(random.integers(np.full(len(random), len(self._stored))))

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped, UInt64
+from jaxtyping import Float32, Int64, Shaped, UInt32, UInt64
 
 from jepa_core.types import SampleKey
 
@@ -25,21 +26,20 @@ _UNIFORM_BITS = 24  # every float32 in [0, 1) that is a multiple of 2^-24
 
 def _mix(x: UInt64[np.ndarray, "*shape"]) -> UInt64[np.ndarray, "*shape"]:
     """SplitMix64's finaliser: a bijection of 64-bit integers whose output bits look independent."""
-    x = (x ^ (x >> np.uint64(30))) * _MIX_1
-    x = (x ^ (x >> np.uint64(27))) * _MIX_2
-    return x ^ (x >> np.uint64(31))
+    x = x ^ (x >> np.uint64(30))
+    x *= _MIX_1
+    x ^= x >> np.uint64(27)
+    x *= _MIX_2
+    x ^= x >> np.uint64(31)
+    return x
 
 
-def _unsigned(*values: int) -> UInt64[np.ndarray, "values"]:
-    """Any integers, modulo 2^64; an array even for one, because NumPy warns when a scalar overflows."""
-    return np.array([value & _64_BITS for value in values], dtype=np.uint64)
-
-
+@lru_cache(maxsize=256)
 def seed_of(*parts: int) -> int:
     """A non-negative 63-bit seed for a torch.Generator from any integers, for example (seed, epoch, index)."""
-    state = _unsigned(0)
+    state = np.zeros(1, dtype=np.uint64)  # an array, because NumPy warns when a scalar overflows
     for part in parts:
-        state = _mix(state + _GOLDEN + _unsigned(part))
+        state = _mix(state + _GOLDEN + np.uint64(part & _64_BITS))
     return int(state[0]) >> 1
 
 
@@ -59,8 +59,9 @@ class SampleRandom:
     @classmethod
     def of(cls, seed: int, keys: Sequence[SampleKey], purpose: int = 0) -> SampleRandom:
         """Streams for (seed, epoch, index); `purpose` separates uses that must not share numbers."""
-        state = np.repeat(_unsigned(seed_of(seed, purpose)), len(keys))
-        for part in (_unsigned(*(key.epoch for key in keys)), _unsigned(*(key.index for key in keys))):
+        parts = np.array([(key.epoch, key.index) for key in keys], dtype=np.int64).reshape(-1, 2).astype(np.uint64)
+        state = np.full(len(keys), seed_of(seed, purpose), dtype=np.uint64)
+        for part in parts.T:
             state = _mix(state + _GOLDEN + part)
         return cls(state)
 
@@ -79,21 +80,21 @@ class SampleRandom:
 
         What is redrawn for some samples must come from a fork: it then shifts no later draw of theirs.
         """
-        return SampleRandom(_mix(_mix(self._state) + _unsigned(number)))
+        return SampleRandom(_mix(self._state ^ np.uint64(seed_of(number))))
 
-    def bits(self, *shape: int) -> UInt64[np.ndarray, "batch *shape"]:
-        """(batch, *shape) uniformly distributed 64-bit integers."""
+    def words(self, *shape: int) -> UInt32[np.ndarray, "batch *shape"]:
+        """(batch, *shape) uniformly distributed 32-bit integers."""
         count = math.prod(shape)
-        counter = np.arange(self._drawn + 1, self._drawn + count + 1, dtype=np.uint64) * _GOLDEN
-        self._drawn += count
-        return _mix(self._state[:, None] + counter).reshape(len(self), *shape)
+        pairs = (count + 1) // 2
+        counter = np.arange(self._drawn + 1, self._drawn + pairs + 1, dtype=np.uint64) * _GOLDEN
+        self._drawn += pairs
+        words = _mix(self._state[:, None] + counter).view(np.uint32)
+        return words[:, :count].reshape(len(self), *shape)
 
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Float32[np.ndarray, "batch *shape"]:
-        """(batch, *shape) float32 in [low, high)."""
-        unit = (self.bits(*shape) >> np.uint64(64 - _UNIFORM_BITS)).astype(np.float32) * np.float32(2.0**-_UNIFORM_BITS)
-        return np.float32(low) + np.float32(high - low) * unit
+    def uniform(self, *shape: int) -> Float32[np.ndarray, "batch *shape"]:
+        """(batch, *shape) float32 in [0, 1)."""
+        return (self.words(*shape) >> np.uint32(32 - _UNIFORM_BITS)) * np.float32(2.0**-_UNIFORM_BITS)
 
     def integers(self, high: Int64[np.ndarray, "batch *shape"]) -> Int64[np.ndarray, "batch *shape"]:
-        """Integers in [0, high), one per entry of `high` (each in [1, 2^31)): both ends can be reached."""
-        upper = self.bits(*high.shape[1:]) >> np.uint64(32)
-        return ((upper * high.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+        """Integers in [0, high), one per entry of `high` (each in [1, 2^31]): both ends can be reached."""
+        return (self.words(*high.shape[1:]) * high) >> 32

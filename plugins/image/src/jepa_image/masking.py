@@ -39,28 +39,23 @@ class Sampler:
         context = BlockSize(config.context_scale, config.context_aspect)
         self._num_apart = config.num_targets if config.disjoint_targets else 0
         self._blocks = BlockSampler([*[target] * config.num_targets, context], shape)
-        self.least, self.most = self._blocks.least[0], self._blocks.most[0]
-        """Cells of a target block, at least and at most."""
+        self.least, self.largest = self._blocks.least[0], self._blocks.largest[0]
+        """Cells of a target block, at least; and extents that it does not exceed."""
 
     def propose(self, random: SampleRandom) -> Blocks:
         """A layout per sample: `num_targets` target blocks, then the context block."""
         return self._blocks.draw(random, self._num_apart)
 
-    def targets(self, layouts: Blocks) -> Blocks:
-        """The target blocks of a layout."""
-        return layouts.only(slice(None, -1))
+    def visible(self, blocks: Blocks) -> Bool[np.ndarray, "batch tokens"]:
+        """The context block without the target blocks, whole: their answers must not be visible (section 3).
 
-    def visible(self, layouts: Blocks) -> Bool[np.ndarray, "batch tokens"]:
-        """The context block without the target blocks, whole: their answers must not be visible (section 3)."""
-        cells = layouts.cells(self.shape)
-        return cells[:, -1] if self.config.allow_overlap else cells[:, -1] & ~cells[:, :-1].any(1)
-
-    def room(self, layouts: Blocks) -> Int64[np.ndarray, "batch"]:
-        """Visible tokens; none where targets overlap that must be disjoint."""
-        room = self.visible(layouts).sum(1)
+        Nothing where targets overlap that must be disjoint.
+        """
+        cells = blocks.cells(self.shape)
+        targets, context = cells[:, :-1], cells[:, -1]
         if self.config.disjoint_targets:
-            room *= self.targets(layouts).cells(self.shape).sum(1).max(1) == 1
-        return room
+            context = context & (targets.sum(1).max(1, keepdims=True) == 1)
+        return context if self.config.allow_overlap else context & ~targets.any(1)
 
 
 class MultiBlock:
@@ -73,7 +68,7 @@ class MultiBlock:
         fewest = 1 if config.min_tokens == "auto" else config.min_tokens
         target = self.sampler.least if config.target_tokens == "auto" else config.target_tokens
         asked = fewest if config.is_legacy else None if config.context_tokens == "auto" else config.context_tokens
-        self.layouts = Layouts(self.sampler.propose, self.sampler.room, asked, at_least=fewest)
+        self.layouts = Layouts(self.sampler.propose, self.sampler.visible, asked, at_least=fewest)
         problems = [*self._target_problems(target, fewest), *self._context_problems(fewest)]
         if problems:
             raise ConfigError(problems)
@@ -82,22 +77,22 @@ class MultiBlock:
 
     def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
         """One view: a random subset of what is visible, and of each target block, or the prefixes for parity."""
-        layouts, _ = self.layouts.draw(random)
-        visible, targets = self.sampler.visible(layouts), self.sampler.targets(layouts)
+        layout = self.layouts.draw(random)
+        targets = layout.blocks.only(slice(self.config.num_targets))
         if self.config.is_legacy:
-            return (MaskView.of(legacy_prefix(visible), legacy_prefix(targets.cells(self.grid.shape))),)
+            return (MaskView.of(legacy_prefix(layout.visible), legacy_prefix(targets.cells(self.grid.shape))),)
         (budget,) = self.budgets
-        context = random_subset(random, visible, budget.context)
-        targets = targets.subset(random, self.grid.shape, budget.target, self.sampler.most)
-        return (MaskView.of(context, targets),)
+        context = random_subset(random, layout.visible, budget.context)
+        predicted = targets.subset(random, self.grid.shape, budget.target, self.sampler.largest)
+        return (MaskView.of(context, predicted),)
 
     def unlimited(self, random: SampleRandom) -> tuple[Bool[np.ndarray, "batch tokens"], ...]:
         """See `jepa_core.masking.inspect.Unlimited`."""
-        return (self.sampler.visible(self.layouts.draw(random, budget=1)[0]),)
+        return (self.layouts.draw(random, budget=1).visible,)
 
     def redraws(self, random: SampleRandom) -> tuple[Int64[np.ndarray, "batch"], ...]:
         """See `jepa_core.masking.inspect.Redrawing`."""
-        return (self.layouts.draw(random)[1],)
+        return (self.layouts.draw(random).redraws,)
 
     def _target_problems(self, target: int, fewest: int) -> list[str]:
         least = self.sampler.least
@@ -138,7 +133,7 @@ class MultiBlock:
 
         def works(update: dict[str, object]) -> bool:
             sampler = Sampler(self.config.model_copy(update=update), self.grid.shape)
-            return Layouts(sampler.propose, sampler.room).share >= MIN_SHARE
+            return Layouts(sampler.propose, sampler.visible).share >= MIN_SHARE
 
         targets = _last_that(lambda count: works({"num_targets": count}), self.config.num_targets)
         percent = _last_that(lambda end: works({"target_scale": (min(low, end / 100), end / 100)}), round(high * 100))
@@ -169,7 +164,7 @@ class Quadrant:
         if min(rows, columns) < 2:
             raise ConfigError(f"masking.name: quadrant needs a grid of at least 2 x 2 cells, and this one is {grid}.")
         self.grid = grid
-        self._most = -(-rows // 2) * -(-columns // 2)
+        self._largest = (-(-rows // 2), -(-columns // 2))
         tokens = (rows // 2) * (columns // 2)
         self.budgets = (TokenBudget(tokens, 3, tokens),)
 
@@ -181,5 +176,5 @@ class Quadrant:
         second = np.array([[0, 0], [0, 1], [1, 1], [1, 0]])[number % 4]  # clockwise from the top left
         corner = second * cut[:, None]
         extent = np.where(second, size - cut[:, None], cut[:, None])
-        cells = Blocks(corner, extent).subset(random, self.grid.shape, self.budgets[0].target, self._most)
+        cells = Blocks(corner, extent).subset(random, self.grid.shape, self.budgets[0].target, self._largest)
         return (MaskView.of(cells[:, 0], cells[:, 1:]),)
