@@ -113,7 +113,7 @@ def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
     class Counted(type(source)):
         def read(self, index: int) -> Any:
             reads.append(index)
-            return super().read(index)
+            return super().read(index)  # pyright: ignore[reportAbstractUsage]  (the source is no mere protocol)
 
     source.__class__ = Counted
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=0)

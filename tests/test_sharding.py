@@ -41,4 +41,6 @@ def test_two_shards_train_and_save_as_one_process_does(tmp_path: Path) -> None:
     ):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=2e-6, msg=lambda told, name=name: f"{name}: {told}")
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-4, atol=2e-6, msg=lambda told, name=name: f"{name}: {told}"
+            )

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from toy import toy_config
 
 from jepa_core import checkpoint as checkpoints
-from jepa_core.checkpoint import RunFolder, load_encoder
+from jepa_core.checkpoint import RunFolder, Which, load_encoder
 from jepa_core.errors import CheckpointError, CollapseStop, ConfigError, DataError, NonFiniteLoss, UsageError
+from jepa_core.model import Encoder
 from jepa_core.objectives import Objective
 from jepa_core.trainer import Trainer
 
@@ -248,7 +249,8 @@ def test_init_starts_from_the_weights_of_another_run_at_step_zero(tmp_path: Path
 def test_the_encoder_of_a_run_loads_by_name(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.train()
-    for which, module in (("target", run.state.target.encoder), ("context", run.state.model.encoder)):
+    kept: dict[Which, Encoder] = {"target": run.state.target.encoder, "context": run.state.model.encoder}
+    for which, module in kept.items():
         _, encoder = load_encoder(RunFolder(tmp_path), which)
         state = module.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
