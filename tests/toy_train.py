@@ -33,6 +33,21 @@ def train_toy(
         return Trainer(toy_config(*overrides), RunFolder(Path(folder)), resume=resume, on_row=die).train()
 
 
+def train_traced(folder: str | Path, overrides: Sequence[str]) -> None:
+    """Train with torch.compile tracing the networks and generating no code, which would take a minute."""
+    import torch
+
+    compile_, compiled = torch.nn.Module.compile, list[str]()
+
+    def traced(module: torch.nn.Module) -> None:
+        compiled.append(type(module).__name__)
+        compile_(module, backend="aot_eager")
+
+    torch.nn.Module.compile = traced
+    train_toy(folder, overrides)
+    assert compiled == ["JEPA", "TargetEncoder"]
+
+
 def rows(folder: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what depends on the clock."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
