@@ -167,8 +167,8 @@ def test_the_summary_says_what_was_trained_on_what(page: str) -> None:
 def test_probe_numbers_come_from_the_file(run: Path) -> None:
     before = visible(page_of(run))
     assert "+16.9 points by pretraining" in before
-    assert "78.1 % (76.1–80.1) from the target encoder" in before
-    assert "83.4 % (81.4–85.4) from the raw input" in before
+    assert "78.1 % (76.1–80.1) with the target encoder's features" in before
+    assert "83.4 % (81.4–85.4) with the raw input" in before
     assert "1,234 test samples" in before
     after = visible(page_of(write_evaluation(run, target=0.444)))
     assert "−16.8 points by pretraining" in after

@@ -51,7 +51,7 @@ def measured(step: int, *warnings: str, **values: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("gain", "tone", "says"),
     [
-        ((0.1, 0.06, 0.14), "good", "lies within +6.0 to +14.0 points."),
+        ((0.1, 0.06, 0.14), "good", "lies between +6.0 and +14.0 points."),
         ((0.01, -0.02, 0.04), "warn", "which holds zero: none is shown."),
         ((-0.1, -0.14, -0.06), "bad", "pretraining made the features worse."),
     ],
@@ -62,7 +62,7 @@ def test_the_headline_is_judged_by_the_paired_interval(
     finding = probe_finding(replace(facts, probes=[table("linear", gain)]))
     assert finding.tone == tone
     assert finding.text.endswith(says)
-    assert "40.0\u00a0% (35.0–45.0) from the same network never trained" in finding.text
+    assert "in 40.0\u00a0% (35.0–45.0) with those of the same network never trained" in finding.text
 
 
 def test_raw_input_that_is_better_is_said_so(facts: RunFacts) -> None:
@@ -76,7 +76,7 @@ def test_the_linear_probe_speaks_first_and_the_chosen_encoder_is_named(facts: Ru
     tables = [table("knn", (0.2, 0.1, 0.3)), table("linear", (0.1, 0.06, 0.14), encoder="context")]
     finding = probe_finding(replace(facts, probes=tables))
     assert finding.headline == "+10.0 points by pretraining"
-    assert "from the context encoder" in finding.text
+    assert "with the context encoder's features" in finding.text
 
 
 @pytest.mark.parametrize(

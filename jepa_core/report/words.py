@@ -20,6 +20,13 @@ REPRESENTATIONS = {
 }
 """How the four representations of an evaluation are called, in the order in which they are shown."""
 
+_FEATURES = {
+    "target": "the target encoder's features",
+    "context": "the context encoder's features",
+    "random": "those of the same network never trained",
+    "raw": "the raw input",
+}
+
 HOW_TO_READ_PROBES = (
     "How to read it: the encoder stays frozen and a small classifier is fitted on its features. The target encoder "
     "minus the same network never trained is what pretraining added. The raw input is the score without any network; "
@@ -134,14 +141,14 @@ def probe_finding(run: RunFacts) -> Finding:
     ours = table.of(table.encoder) if table else None
     if table is None or ours is None:
         return Finding("Not evaluated yet", "No probe has read the encoder's features.", "plain")
-    text = f"A {table.probe} probe for “{table.heading}” is right in {_read_from(table, ours)}."
+    text = f"A {table.probe} probe for “{table.heading}” is right {_read_from(table, ours)}."
     raw = table.of("raw")
     if raw and raw.accuracy > ours.accuracy:
         text += f" The raw input is {points(raw.accuracy - ours.accuracy)} points ahead."
     if ours.gain is None:
         return Finding(f"{percent(ours.accuracy)}, {table.probe}", text, "plain")
     headline = f"{signed(ours.gain.value)} points by pretraining"
-    text += f" The gain over the network never trained lies within {_between(ours.gain)} points"
+    text += f" The gain over the network never trained lies between {_between(ours.gain)} points"
     if ours.gain.low > 0:
         return Finding(headline, f"{text}.", "good")
     if ours.gain.high < 0:
@@ -161,18 +168,14 @@ def gain_line(table: ProbeTable) -> str:
 def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
     others = [each for name in ("random", "raw") if (each := table.of(name))]
     parts = [
-        f"{percent(each.accuracy)} ({points(each.low)}–{points(each.high)}) from the {_source(each.representation)}"
+        f"in {percent(each.accuracy)} ({points(each.low)}–{points(each.high)}) with {_FEATURES[each.representation]}"
         for each in (ours, *others)
     ]
     return f"{_listed(parts)} ({table.num_test:,} test samples, 95\u00a0% intervals)"
 
 
 def _between(gain: Estimate) -> str:
-    return f"{signed(gain.low)} to {signed(gain.high)}"
-
-
-def _source(representation: str) -> str:
-    return "same network never trained" if representation == "random" else REPRESENTATIONS[representation]
+    return f"{signed(gain.low)} and {signed(gain.high)}"
 
 
 def _listed(parts: list[str]) -> str:
