@@ -32,7 +32,7 @@ def preset_differences() -> str:
 
     presets = list(modalities.get("image").presets)
     columns = [flat(read_config(text=f"preset: {name}\nmodality: {{name: image}}\n").model_dump()) for name in presets]
-    keys = dict.fromkeys(key for column in columns for key in column if not key.endswith("preset"))
+    keys = dict.fromkeys(key for column in columns for key in column if key != "preset")
     rows = [[f"`{key}`", *(shown(column.get(key, "")) for column in columns)] for key in keys]
     head = [["", *(f"`{name}`" for name in presets)], ["---"] * (len(presets) + 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in head + [row for row in rows if len(set(row[1:])) > 1])
