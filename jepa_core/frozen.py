@@ -27,9 +27,7 @@ MAY_CHANGE = ("modality.", "data.", "probes", "train.workers")
 class FrozenEncoder:
     """A trained encoder: a raw sample to a signal, a batch of signals to tokens or to one vector each.
 
-    >>> encoder = jepa_core.load("runs/demo")  # doctest: +SKIP
-    >>> encoder.embed(encoder.preprocess(raw)[None]).shape  # doctest: +SKIP
-    torch.Size([1, 192])
+    `encoder = jepa_core.load("runs/demo")`, then `encoder.embed(encoder.preprocess(raw)[None])` is (1, width).
     """
 
     def __init__(self, parts: Parts, encoder: Encoder, which: Which, step: int, device: torch.device) -> None:

@@ -115,7 +115,7 @@ def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
             reads.append(index)
             return super().read(index)  # pyright: ignore[reportAbstractUsage]  (the source is no mere protocol)
 
-    source.__class__ = Counted
+    object.__setattr__(source, "__class__", Counted)  # the toy's source is frozen
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=0)
     answers = [dataset[SampleKey(epoch, 3)][1] for epoch in range(3)]
     assert reads == [3]

@@ -40,7 +40,7 @@ def launch(folder: Path, *arguments: str, processes: int = 2) -> subprocess.Comp
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     program = [str(Path(__file__).with_name("toy_train.py")), str(folder), *arguments]
     command = [*launcher, *program]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
