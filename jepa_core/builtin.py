@@ -117,8 +117,9 @@ class LinearProbeConfig(Section):
 
     name: Literal["linear"] = "linear"
     """The registered name."""
-    learning_rates: tuple[PositiveFloat, ...] = Field(default=(0.03, 0.1), min_length=1)
-    """Learning rates of the grid; those below the largest stop earlier on the way to the optimum."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(0.01, 0.1), min_length=1)
+    """Learning rates of the grid: the largest reaches the optimum, a smaller one stops before it, which is the better
+    penalty where classes are many and samples few."""
     weight_decays: tuple[NonNegativeFloat, ...] = Field(
         default=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
     )
