@@ -18,6 +18,7 @@ from jepa_core.report.words import (
     count,
     duration,
     facts_table,
+    gain_line,
     lead,
     probe_finding,
     training_finding,
@@ -63,6 +64,12 @@ def test_the_headline_is_judged_by_the_paired_interval(
     assert finding.tone == tone
     assert finding.text.endswith(says)
     assert "in 40.0\u00a0% (35.0–45.0) with those of the same network never trained" in finding.text
+
+
+def test_the_paired_difference_stands_under_the_table() -> None:
+    line = gain_line(table("knn", (-0.004, -0.02, 0.012)))
+    assert line == "target encoder minus never trained: −0.4 points (−2.0 to +1.2)"
+    assert gain_line(table("knn", None)) == ""
 
 
 def test_raw_input_that_is_better_is_said_so(facts: RunFacts) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jepa_core.collapse import EXPLANATIONS
-from jepa_core.probes.estimates import Estimate
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts
 
 Tone = Literal["good", "warn", "bad", "plain"]
@@ -148,7 +147,7 @@ def probe_finding(run: RunFacts) -> Finding:
     if ours.gain is None:
         return Finding(f"{percent(ours.accuracy)}, {table.probe}", text, "plain")
     headline = f"{signed(ours.gain.value)} points by pretraining"
-    text += f" The gain over the network never trained lies between {_between(ours.gain)} points"
+    text += f" The gain over the network never trained lies between {signed(ours.gain.low)} and {signed(ours.gain.high)} points"
     if ours.gain.low > 0:
         return Finding(headline, f"{text}.", "good")
     if ours.gain.high < 0:
@@ -162,7 +161,7 @@ def gain_line(table: ProbeTable) -> str:
     if ours is None or ours.gain is None:
         return ""
     name = REPRESENTATIONS[ours.representation]
-    return f"{name} minus never trained: {signed(ours.gain.value)} points ({_between(ours.gain)})"
+    return f"{name} minus never trained: {signed(ours.gain.value)} points ({signed(ours.gain.low)} to {signed(ours.gain.high)})"
 
 
 def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
@@ -172,10 +171,6 @@ def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
         for each in (ours, *others)
     ]
     return f"{_listed(parts)} ({table.num_test:,} test samples, 95\u00a0% intervals)"
-
-
-def _between(gain: Estimate) -> str:
-    return f"{signed(gain.low)} and {signed(gain.high)}"
 
 
 def _listed(parts: list[str]) -> str:
