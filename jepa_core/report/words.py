@@ -146,8 +146,9 @@ def probe_finding(run: RunFacts) -> Finding:
         text += f" The raw input is {points(raw.accuracy - ours.accuracy)} points ahead."
     if ours.gain is None:
         return Finding(f"{percent(ours.accuracy)}, {table.probe}", text, "plain")
-    headline = f"{signed(ours.gain.value)} points by pretraining"
-    text += f" The gain over the network never trained lies between {signed(ours.gain.low)} and {signed(ours.gain.high)} points"
+    value, low, high = (signed(share) for share in (ours.gain.value, ours.gain.low, ours.gain.high))
+    headline = f"{value} points by pretraining"
+    text += f" The gain over the network never trained lies between {low} and {high} points"
     if ours.gain.low > 0:
         return Finding(headline, f"{text}.", "good")
     if ours.gain.high < 0:
@@ -160,8 +161,8 @@ def gain_line(table: ProbeTable) -> str:
     ours = table.of(table.encoder)
     if ours is None or ours.gain is None:
         return ""
-    name = REPRESENTATIONS[ours.representation]
-    return f"{name} minus never trained: {signed(ours.gain.value)} points ({signed(ours.gain.low)} to {signed(ours.gain.high)})"
+    value, low, high = (signed(share) for share in (ours.gain.value, ours.gain.low, ours.gain.high))
+    return f"{REPRESENTATIONS[ours.representation]} minus never trained: {value} points ({low} to {high})"
 
 
 def _read_from(table: ProbeTable, ours: ProbeResult) -> str:
