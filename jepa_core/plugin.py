@@ -10,7 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from jepa_core.config.base import Section
 from jepa_core.errors import PluginIncompatible
@@ -78,6 +78,7 @@ class Transform(Protocol):
         ...
 
 
+@runtime_checkable
 class MaskingStrategy(Protocol):
     """From per-sample randomness to mask views."""
 

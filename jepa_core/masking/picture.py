@@ -76,7 +76,7 @@ class _Heights:
     @classmethod
     def on(cls, grid: TokenGrid) -> _Heights:
         """Flat grids have maps and curves in one row; those that are wide, or have slices, one below the other."""
-        rows, columns = _flat(np.zeros(grid.shape), grid, 0).shape
+        rows, columns = _flat(np.zeros(grid.shape), grid, 0.0).shape
         if columns > 3 * rows:
             height = min(max(_WIDTH * 0.85 * rows / columns, 0.4), 3.0) + 0.5
             return cls(_MAX_VOLUMES * height, 2 * height, stacked=True)
@@ -109,7 +109,7 @@ def _draw_examples(part: SubFigure, grid: TokenGrid, masks: MaskView, stacked: b
     pictures = [colours(masks, sample, grid) for sample in range(shown)]
     panels = part.subplots(*((shown, 1) if stacked else (1, shown)), squeeze=False).flat
     for picture, axes in zip(pictures, panels, strict=True):
-        axes.imshow(_flat(picture, grid, 255), aspect=_aspect(grid))
+        axes.imshow(_flat(picture, grid, 255.0), aspect=_aspect(grid))
         axes.set_axis_off()
     seen = {tuple(colour) for picture in pictures for colour in picture.reshape(-1, 3).tolist()}
     kinds = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items() if rgb in seen}

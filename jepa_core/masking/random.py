@@ -93,7 +93,9 @@ class SampleRandom:
 
     def uniform(self, *shape: int) -> Float32[np.ndarray, "batch *shape"]:
         """(batch, *shape) float32 in [0, 1)."""
-        return (self.words(*shape) >> np.uint32(32 - _UNIFORM_BITS)) * np.float32(2.0**-_UNIFORM_BITS)
+        return (self.words(*shape) >> np.uint32(32 - _UNIFORM_BITS)).astype(np.float32) * np.float32(
+            2.0**-_UNIFORM_BITS
+        )
 
     def integers(self, high: Int64[np.ndarray, "batch *shape"]) -> Int64[np.ndarray, "batch *shape"]:
         """Integers in [0, high), one per entry of `high` (each in [1, 2^31]): both ends can be reached."""

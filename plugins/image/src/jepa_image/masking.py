@@ -114,17 +114,17 @@ class MultiBlock:
             return []
         if layouts.largest:
             key = "context_tokens" if config.min_tokens == "auto" or config.context_tokens != "auto" else "min_tokens"
+            least = fewest if key == "context_tokens" else 1
             return [
                 f"masking.{key}: {layouts.share:.1%} of the layouts on a grid of {self.grid} leave "
-                f"{layouts.budget} context tokens, and {MIN_SHARE:.0%} must. Allowed: {fewest} to {layouts.largest}."
+                f"{layouts.budget} context tokens, and {MIN_SHARE:.0%} must. Allowed: {least} to {layouts.largest}."
             ]
         key = "num_targets" if config.num_targets > 1 else "target_scale"
         low, high = config.target_scale
-        blocks = (
-            f"{config.num_targets} {'disjoint ' * config.disjoint_targets}target blocks of scale {low:g} to {high:g}"
-        )
+        kind = f"{'disjoint ' * config.disjoint_targets}target block{'s' * (config.num_targets > 1)}"
         return [
-            f"masking.{key}: {blocks} and a context do not fit on a grid of {self.grid}. Allowed: {self._ways_out()}."
+            f"masking.{key}: {config.num_targets} {kind} of scale {low:g} to {high:g} and a context do not fit on a "
+            f"grid of {self.grid}. Allowed: {self._ways_out()}."
         ]
 
     def _ways_out(self) -> str:
