@@ -41,8 +41,9 @@ def _shuffled(
     lowest = (1 << cells.bit_length()) - 1
     # A random number above, the cell below: no two keys are equal, and a sorted key still says which cell it was.
     # (Equal random numbers go by the cell; with 24 bits for 196 cells that favours none measurably.)
-    keys = (random.words(*allowed.shape[1:]) & np.uint32(_LARGEST ^ lowest)) | np.arange(cells, dtype=np.uint32)
-    keys[~allowed] = _LARGEST
+    keys = random.words(*allowed.shape[1:]) & np.uint32(_LARGEST ^ lowest)
+    keys |= np.arange(cells, dtype=np.uint32)
+    keys |= ~allowed * np.uint32(_LARGEST)
     keys.sort(axis=-1)
     return keys & np.uint32(lowest)
 

@@ -59,10 +59,9 @@ class SampleRandom:
     @classmethod
     def of(cls, seed: int, keys: Sequence[SampleKey], purpose: int = 0) -> SampleRandom:
         """Streams for (seed, epoch, index); `purpose` separates uses that must not share numbers."""
-        parts = np.array([(key.epoch, key.index) for key in keys], dtype=np.int64).reshape(-1, 2).astype(np.uint64)
         state = np.full(len(keys), seed_of(seed, purpose), dtype=np.uint64)
-        for part in parts.T:
-            state = _mix(state + _GOLDEN + part)
+        for part in ([key.epoch for key in keys], [key.index for key in keys]):
+            state = _mix(state + _GOLDEN + np.array(part, dtype=np.int64).view(np.uint64))
         return cls(state)
 
     def __len__(self) -> int:
