@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -182,4 +183,6 @@ def loader(
         worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),  # or the loader would take a draw from the global one
         prefetch_factor=4 if workers else None,
+        # Children of this process itself, as with fork and spawn, notice when it is killed; a fork server's do not.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )

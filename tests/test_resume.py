@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,13 @@ def in_child(folder: Path, *overrides: str, **how: Any) -> int | None:
     return child.exitcode
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
@@ -48,6 +57,16 @@ def test_ten_kills_leave_no_trace(tmp_path: Path, uninterrupted: Path, workers: 
     assert rows(tmp_path) == rows(uninterrupted)
     assert weights(tmp_path) == weights(uninterrupted)
     assert (tmp_path / "unreadable.jsonl").read_bytes() == (uninterrupted / "unreadable.jsonl").read_bytes()
+
+
+def test_the_loaders_of_a_killed_run_end_too(tmp_path: Path) -> None:
+    assert in_child(tmp_path, *RUN, "train.workers=2", kill_at=2) == -signal.SIGKILL
+    workers = json.loads((tmp_path / "workers.json").read_text())
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60  # they look every five seconds
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(

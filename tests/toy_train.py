@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ def train_toy(
 
     def die(row: Mapping[str, Any]) -> None:
         if row["step"] == kill_at:
+            pids = [worker.pid for worker in multiprocessing.active_children()]
+            Path(folder, "workers.json").write_text(json.dumps(pids))
             os.kill(os.getpid(), signal.SIGKILL)
 
     with toy_registered():
