@@ -71,8 +71,11 @@ class Loop:
         area = (scale[0] + (scale[1] - scale[0]) * generator.random()) * rows * columns
         ratio = aspect[0] + (aspect[1] - aspect[0]) * generator.random()
         least = math.ceil(scale[0] * rows * columns - 1e-4)
-        height = min(max(round(math.sqrt(area * ratio)), math.ceil(least / columns), round(area / columns)), rows)
-        width = min(max(round(area / height), math.ceil(least / height)), columns)
+        turned = generator.random() < 0.5
+        length, across, ratio = (columns, rows, 1 / ratio) if turned else (rows, columns, ratio)
+        first = min(max(round(math.sqrt(area * ratio)), math.ceil(least / across), round(area / across)), length)
+        second = min(max(round(area / first), math.ceil(least / first)), across)
+        height, width = (second, first) if turned else (first, second)
         top = int(generator.random() * (rows - height + 1))
         left = int(generator.random() * (columns - width + 1))
         return slice(top, top + height), slice(left, left + width)

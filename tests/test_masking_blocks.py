@@ -62,6 +62,14 @@ def test_scale_and_aspect_ratio_are_independent_and_as_configured() -> None:
     assert abs(aspect.mean() - 1.125) < 0.01
 
 
+@pytest.mark.parametrize("side", [8, 14])
+def test_rounding_to_whole_cells_favours_no_axis(side: int) -> None:
+    extent = BlockSampler([BlockSize((0.85, 1.0))], (side, side)).draw(streams(20_000)).extent[:, 0]
+    height, width = (np.bincount(lengths, minlength=side + 1) / 20_000 for lengths in extent.T)
+    assert abs(height - width).max() < 0.02
+    assert height[-2] > 0.1
+
+
 def test_blocks_of_a_sample_have_sizes_of_their_own() -> None:
     area = BlockSampler([TARGET, TARGET], (14, 14)).draw(streams(20_000)).area
     assert abs(np.corrcoef(area[:, 0], area[:, 1])[0, 1]) < 0.03

@@ -117,8 +117,9 @@ class BlockSize:
 class BlockSampler:
     """Draws one block per size for every sample, anywhere on the grid, the last row and column included.
 
-    The height is the nearest to sqrt(area x aspect); the width then brings the block nearest to the drawn area, but not
-    below the low end of the scale: so a token budget of `least` always holds. (Rounding both sides would lose a fifth.)
+    One side is the nearest to what area and aspect ratio say, for the height sqrt(area x aspect); the other side then
+    brings the block nearest to the drawn area, but not below the low end of the scale: so a token budget of `least`
+    always holds. (Rounding both sides alike would lose a fifth.)
     """
 
     def __init__(self, sizes: Sequence[BlockSize], shape: Shape) -> None:
@@ -144,7 +145,7 @@ class BlockSampler:
         They are placed one after the other, each anywhere where it touches none before it. One for which no such place
         is left lies at cell 0, over another.
         """
-        sizes = self._low.shape[1]
+        sizes = self._low.shape[1] + 1
         unit = random.uniform(len(self._low), sizes + len(self.shape))
         extent = self._extents(unit[..., :sizes])
         corner = (unit[..., sizes:] * (np.array(self.shape) - extent + 1)).astype(np.int64)
@@ -165,17 +166,22 @@ class BlockSampler:
         return np.stack(np.unravel_index(random_subset(random, allowed, 1)[:, 0], self.shape), -1)
 
     def _extents(self, unit: Float32[np.ndarray, "batch blocks draws"]) -> Int64[np.ndarray, "batch blocks axes"]:
-        drawn = self._low + self._width * unit
+        drawn = self._low + self._width * unit[..., :-1]
         area, aspect = drawn[..., -2] * (self._rows * self._columns), drawn[..., -1]
-        # Where the grid is too narrow for the aspect ratio, the block is higher instead.
-        shortest = np.maximum(np.ceil(self._least / self._columns), np.rint(area / self._columns))
-        height = np.minimum(np.maximum(np.rint(np.sqrt(area * aspect)), shortest), self._rows)
-        width = np.maximum(np.rint(area / height), np.ceil(self._least / height))
+        # Which side is rounded first is a coin's choice: the second side bears both errors, and neither axis should.
+        turned = unit[..., -1] < 0.5
+        length = np.where(turned, self._columns, self._rows)
+        across = np.where(turned, self._rows, self._columns)
+        # Where the grid is too narrow for the aspect ratio, the block is longer instead.
+        shortest = np.maximum(np.ceil(self._least / across), np.rint(area / across))
+        first = np.rint(np.sqrt(area * np.where(turned, 1 / aspect, aspect)))
+        first = np.minimum(np.maximum(first, shortest), length)
+        second = np.minimum(np.maximum(np.rint(area / first), np.ceil(self._least / first)), across)
         extent = np.empty((*unit.shape[:2], len(self._leading) + 2), dtype=np.int64)
         if self._leading:
             extent[..., :-2] = self._along_leading(drawn[..., :-2])
-        extent[..., -2] = height
-        extent[..., -1] = np.minimum(width, self._columns)
+        extent[..., -2] = np.where(turned, second, first)
+        extent[..., -1] = np.where(turned, first, second)
         return extent[..., -len(self.shape) :]
 
     def _along_leading(self, share: Float32[np.ndarray, "... axes"]) -> Float32[np.ndarray, "... axes"]:
@@ -183,10 +189,18 @@ class BlockSampler:
 
     def _ends_in_plane(self, size: BlockSize) -> tuple[int, tuple[int, int]]:
         """Smallest area, and largest height and width, of all blocks that can come out."""
-        (low, high), (flat, tall) = (np.array(size.scale) * self._rows * self._columns).tolist(), size.aspect
+        flat, tall = size.aspect
+        upright = self._ends(size.scale, (flat, tall), self._rows, self._columns)
+        turned = self._ends(size.scale, (1 / tall, 1 / flat), self._columns, self._rows)
+        return min(upright[0], turned[0]), (max(upright[1], turned[2]), max(upright[2], turned[1]))
+
+    @staticmethod
+    def _ends(scale: Range, aspect: Range, length: int, across: int) -> tuple[int, int, int]:
+        """Smallest area, longest first side and longest second side, where the first side is rounded first."""
+        low, high = scale[0] * length * across, scale[1] * length * across
         least = math.ceil(low - _ROUNDING)
-        shortest = max(math.ceil(math.sqrt(low * flat) - 0.5 - _ROUNDING), math.ceil(least / self._columns))
-        tallest = max(math.sqrt(high * tall), high / self._columns, shortest)
-        heights = range(min(shortest, self._rows), min(math.floor(tallest + 0.5 + _ROUNDING), self._rows) + 1)
-        area = min(height * math.ceil(least / height) for height in heights)
-        return area, (heights[-1], min(self._columns, math.ceil(high / heights[0])))
+        shortest = max(math.ceil(math.sqrt(low * aspect[0]) - 0.5 - _ROUNDING), math.ceil(least / across))
+        longest = max(math.sqrt(high * aspect[1]), high / across, shortest)
+        firsts = range(min(shortest, length), min(math.floor(longest + 0.5 + _ROUNDING), length) + 1)
+        area = min(first * math.ceil(least / first) for first in firsts)
+        return area, firsts[-1], min(across, math.ceil(high / firsts[0]))
