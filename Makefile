@@ -24,7 +24,7 @@ $(BIN)/uv: constraints.txt
 	@touch $@
 
 $(VENV)/.stamp-run: $(BIN)/uv $(PROJECTS)
-	$(INSTALL) $(TORCH) -e . $(PLUGINS)
+	$(INSTALL) $(TORCH) editables -e . $(PLUGINS)  # editables: uv does not see that hatchling needs it
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-run
