@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jepa_core.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class UnreadableLog:
         if new and write:
             with self.path.open("a") as file:
                 for sample in new:
+                    logger.warning("unreadable: %s (%s)", sample.where, sample.reason)
                     row = {"step": step, "index": sample.index, "where": sample.where, "reason": sample.reason}
                     file.write(json.dumps(row) + "\n")
         if len(self) > self.max_share * self.num_samples:

@@ -11,12 +11,15 @@ from jepa_core.unreadable import Unreadable, UnreadableLog
 BAD = [Unreadable(number, f"folder/{number}.x", "truncated") for number in range(4)]
 
 
-def test_each_sample_is_written_once_with_its_path_and_reason(tmp_path: Path) -> None:
+def test_each_sample_is_written_once_with_its_path_and_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = UnreadableLog(tmp_path / "unreadable.jsonl", num_samples=100, max_share=0.1)
     assert log.add([BAD[0], BAD[0], BAD[1]], step=3, write=True) == BAD[:2]
     assert log.add([BAD[1]], step=9, write=True) == []
     rows = [json.loads(line) for line in (tmp_path / "unreadable.jsonl").read_text().splitlines()]
     assert [row["where"] for row in rows] == ["folder/0.x", "folder/1.x"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"unreadable: folder/{i}.x (truncated)" for i in (0, 1)
+    ]
     assert rows[0] == {"step": 3, "index": 0, "where": "folder/0.x", "reason": "truncated"}
 
 

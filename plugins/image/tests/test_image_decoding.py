@@ -216,3 +216,11 @@ class TestDamage:
                 except UnreadableSample:
                     failed += 1
         assert failed > 5
+
+
+def test_an_empty_file_and_one_of_another_kind_are_told_apart(tmp_path: Path) -> None:
+    for content, reason in ((b"", "the file is empty"), (b"no picture", "no image of a known format")):
+        path = tmp_path / "picture.png"
+        path.write_bytes(content)
+        with pytest.raises(UnreadableSample, match=f"{reason}$"):
+            read_pixels(str(path), 3)

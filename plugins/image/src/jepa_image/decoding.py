@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tokenize
 import zlib
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from jepa_core.errors import UnreadableSample
@@ -58,6 +59,8 @@ def read_pixels(path: str, channels: int) -> Shaped[Tensor, "channels height wid
             return _from_picture(picture, channels)
     except _FAULTS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no image of a known format" if os.path.getsize(path) else "the file is empty"
         raise UnreadableSample(path, reason.replace(repr(path), "the file") or type(error).__name__) from error
 
 
