@@ -15,7 +15,7 @@ SERVER.set_forkserver_preload(["jepa_core.trainer"])
 def test_compiled_networks_train_alike(tmp_path: Path) -> None:
     child = SERVER.Process(target=train_traced, args=(tmp_path / "compiled", ["train.steps=3", "train.compile=true"]))
     child.start()
-    child.join(120)
+    child.join(600)
     assert child.exitcode == 0
     train_toy(tmp_path / "eager", ["train.steps=3"])
     losses = [[row["loss"] for row in rows(tmp_path / kind)] for kind in ("compiled", "eager")]

@@ -29,7 +29,7 @@ RUN = (
 def in_child(folder: Path, *overrides: str, **how: Any) -> int | None:
     child = SERVER.Process(target=train_toy, args=(folder, overrides), kwargs=how)
     child.start()
-    child.join(120)
+    child.join(600)
     return child.exitcode
 
 
@@ -63,7 +63,7 @@ def test_the_loaders_of_a_killed_run_end_too(tmp_path: Path) -> None:
     assert in_child(tmp_path, *RUN, "train.workers=2", kill_at=2) == -signal.SIGKILL
     workers = json.loads((tmp_path / "workers.json").read_text())
     assert len(workers) == 2
-    deadline = time.monotonic() + 60  # they look every five seconds
+    deadline = time.monotonic() + 300  # they look every five seconds
     while any(is_running(pid) for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.5)

@@ -29,7 +29,7 @@ def test_two_shards_train_and_save_as_one_process_does(tmp_path: Path) -> None:
     for rank in ranks:
         rank.start()
     for rank in ranks:
-        rank.join(120)
+        rank.join(600)
     assert [rank.exitcode for rank in ranks] == [0, 0]
 
     sharded = load_file(tmp_path / "sharded.safetensors")
