@@ -147,7 +147,10 @@ class Trainer:
                 self.state.seconds = before + time.perf_counter() - begin
                 if self.state.step % every == 0 or self.state.step == steps or stop:
                     self.state.save(self.run)
-        self.accelerator.end_training()
+        # Not accelerator.end_training(): it destroys the process group under the model, whose destructor then may hang.
+        self.accelerator.wait_for_everyone()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         if self._collapsed is not None:
             raise self._collapsed
         return "interrupted" if self.state.step < steps else "done"
