@@ -1,0 +1,112 @@
+"""The video section of a configuration. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from jepa_core.config.fields import Range, ShareRange, Sides, require_multiples, require_statistics
+from jepa_core.config.files import FileSection
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BUILTIN_STATISTICS = {"moving-fashion": ((0.2,), (0.3,))}
+"""Mean and standard deviation of the training part of each built-in data set."""
+
+Backend = Literal["decord", "torchcodec", "pyav"]
+
+
+class VideoConfig(FileSection):
+    """Clips of video files, cut into tubelets.
+
+    A file is a video, a folder of pictures in the order of their names (one per frame), or a single picture, which is a
+    clip that stands still. A path is a folder of such files (or of one folder per class), or a .csv or .parquet
+    manifest with a header row and a column `path`, relative to the manifest; its other columns are labels.
+    """
+
+    name: Literal["video"] = "video"
+    """The registered name."""
+    builtin: Literal["moving-fashion"] | None = None
+    """Data that comes with the package, with its own splits, in place of the three paths."""
+    decoder: Backend | Literal["auto"] = "auto"
+    """What decodes; `auto` takes the first of decord, torchcodec and pyav that works on this machine."""
+
+    channels: Literal[1, 3] = 3
+    """3 for RGB, 1 for grey."""
+    frames: int = Field(default=16, ge=1)
+    """Frames of a clip."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Distance of a clip's frames, in frames of the file: 4 unless `fps` is given."""
+    fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second of a clip, by the time stamps of the file, in place of `stride`."""
+    short: Literal["loop", "pad", "skip"] = "loop"
+    """A video shorter than a clip: start again, repeat its last frame, or count it as unreadable."""
+    pretrain_clips: int = Field(default=1, ge=1)
+    """Clips that a pass of pretraining takes from each video, each from an equal part of it."""
+    clips: int = Field(default=1, ge=1)
+    """Evaluation: clips per video, evenly spaced over it; pooled features are their mean, an attentive probe sees the
+    tokens of all."""
+
+    size: Sides = (224, 224)
+    """Height and width that the encoder sees, in pixels; one number means a square."""
+    patch: Sides = (16, 16)
+    """Height and width of a token, in pixels; divides `size`."""
+    tubelet: int = Field(default=2, ge=1)
+    """Frames per token; divides `frames`."""
+
+    crop_scale: ShareRange = (0.3, 1.0)
+    """Training: smallest and largest share of the area in a random crop, the same for all frames (V-JEPA: .3 to 1)."""
+    crop_ratio: Range = (3 / 4, 1.35)
+    """Training: smallest and largest width / height of the random crop."""
+    flip: float = Field(default=0.5, ge=0, le=1)
+    """Training: probability of mirroring a clip left to right."""
+    resize: Sides | None = None
+    """Evaluation: frames are scaled until they just cover this (256 for the usual 224 crop), then the centre is cut
+    out; null scales until they just cover `size`."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How pixels are resampled, with antialiasing."""
+
+    mean: tuple[float, ...] = ()
+    """Subtracted from values in [0, 1], one per channel or one for all. Empty: ImageNet's for 3 channels, those of the
+    built-in data; other data states its own, which `jepa stats CONFIG` measures."""
+    std: tuple[float, ...] = ()
+    """What the values are divided by after that, in the same form."""
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _has_statistics(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        """Put the numbers that `()` stands for into the configuration, so that a checkpoint holds them (promise 14)."""
+        if "channels" not in info.data or "builtin" not in info.data:
+            return value  # those fields have their own errors
+        channels, builtin, is_std = info.data["channels"], info.data["builtin"], info.field_name == "std"
+        if not value and builtin:
+            value = BUILTIN_STATISTICS[builtin][is_std]
+        elif not value and channels == len(IMAGENET_MEAN):
+            value = IMAGENET_STD if is_std else IMAGENET_MEAN
+        assert info.field_name
+        return require_statistics(value, info.field_name, channels)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        require_multiples(("height", "width"), self.size, self.patch)
+        if self.frames % self.tubelet:
+            raise PydanticCustomError(
+                "tubelet",
+                "frames: {frames} does not divide by the tubelet's {tubelet}; the nearest that does: {allowed}",
+                {
+                    "frames": self.frames,
+                    "tubelet": self.tubelet,
+                    "allowed": self.frames + self.tubelet - self.frames % self.tubelet,
+                },
+            )
+        if self.stride is not None and self.fps is not None:
+            raise PydanticCustomError("stride", "stride and fps exclude each other: remove one")
+        if self.resize is not None and (self.resize[0] < self.size[0] or self.resize[1] < self.size[1]):
+            raise PydanticCustomError("resize", "resize must be at least size in both directions, or null")
+        return self
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        """Tokens along time, height and width."""
+        return (self.frames // self.tubelet, self.size[0] // self.patch[0], self.size[1] // self.patch[1])
