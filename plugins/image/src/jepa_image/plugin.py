@@ -98,7 +98,7 @@ class ImageModality(Modality):
 
     def tokenizer(self, config: ImageConfig, width: int) -> nn.Module:
         """Patches and one matrix product."""
-        from jepa_image.tokenizer import PatchTokenizer
+        from jepa_core.nn.patches import PatchTokenizer
 
         return PatchTokenizer(config.channels, config.patch, width)
 
