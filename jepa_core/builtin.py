@@ -37,9 +37,10 @@ class ViTConfig(Section):
     """Attention heads; divides width."""
     mlp_ratio: float | None = Field(default=None, gt=0)
     """Hidden width of the MLP as a multiple of `width`."""
-    positions: Literal["sincos", "sincos_half_first", "learned", "rope"] = "sincos"
+    positions: Literal["sincos", "sincos_half_first", "learned", "rope", "rope_vjepa2"] = "sincos"
     """How tokens know their cell: fixed sine-cosine with equal shares of the channels per axis, or with half of them
-    for the first axis; learned; or rotary in every block."""
+    for the first axis; learned; rotary in every block; or rotary with the released V-JEPA 2 weights' layout of the
+    frequencies, which is for loading those weights and no choice for new models."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Largest probability of skipping a block's branch, growing linearly with depth."""
     norm_eps: float = Field(default=1e-6, gt=0)

@@ -47,6 +47,13 @@ def test_half_first_gives_half_of_the_channels_to_the_first_axis():
     torch.testing.assert_close(table[(1 * 3 + 2) * 5 + 4], torch.tensor(waves(1, 8) + waves(2, 4) + waves(4, 4)))
 
 
+@pytest.mark.parametrize(("width", "share"), [(24, 8), (384, 128), (1024, 342), (1280, 428), (1408, 470)])
+def test_equal_shares_in_space_follow_the_rule_of_v_jepa(width: int, share: int):
+    cell = sincos_table(SPACE, width)[(1 * 3 + 2) * 5 + 4]  # ceil(width / 6) * 2 channels per axis, cut to the width
+    expected = torch.tensor(waves(1, share) + waves(2, share) + waves(4, share))[:width]
+    torch.testing.assert_close(cell, expected)
+
+
 @pytest.mark.parametrize("width", [2, 3, 7, 10, 22])
 @pytest.mark.parametrize("grid", [LINE, PLANE, SPACE])
 @pytest.mark.parametrize("half_first", [False, True])
@@ -112,6 +119,32 @@ def test_rope_turns_neighbouring_channels_as_one_complex_number():
     angles = torch.arange(7.0)[:, None] * torch.tensor([1.0, 0.01])
     expected = torch.view_as_complex(states.unflatten(-1, (2, 2))) * torch.polar(torch.ones(7, 2), angles)
     torch.testing.assert_close(turned, torch.view_as_real(expected).flatten(-2))
+
+
+@pytest.mark.parametrize("head_width", [6, 16, 24, 32, 64])
+def test_the_rope_of_the_released_v_jepa_2_tiles_the_frequencies_of_each_axis(head_width: int):
+    states, channels = torch.randn(1, 1, 1, head_width), 2 * (head_width // 3 // 2)
+    turned = rotate(states, RotaryPositions(SPACE, head_width, tiled=True)(torch.tensor([[29]])))[0, 0, 0]
+    for axis, place in enumerate((1, 2, 4)):
+        start = axis * channels
+        for channel in range(channels):
+            angle = place / 10000 ** ((channel % (channels // 2)) / (channels // 2))
+            mine, other = states[0, 0, 0, start + channel], states[0, 0, 0, start + (channel ^ 1)]
+            expected = mine * math.cos(angle) + (other if channel % 2 else -other) * math.sin(angle)
+            torch.testing.assert_close(turned[start + channel], expected)
+    assert torch.equal(turned[3 * channels :], states[0, 0, 0, 3 * channels :])
+
+
+def test_a_transformer_uses_the_rope_that_its_configuration_names():
+    def table(positions: str) -> torch.Tensor:
+        config = ViTConfig.model_validate({"size": None, "width": 48, "depth": 1, "heads": 2, "positions": positions})
+        rotary = Transformer(config, SPACE).rotary
+        assert rotary is not None
+        return rotary.cosines
+
+    assert torch.equal(table("rope"), RotaryPositions(SPACE, 24).cosines)
+    assert torch.equal(table("rope_vjepa2"), RotaryPositions(SPACE, 24, tiled=True).cosines)
+    assert not torch.allclose(table("rope"), table("rope_vjepa2"))
 
 
 def test_rope_leaves_left_over_channels_alone():

@@ -28,29 +28,35 @@ def frequencies(count: int) -> Float[Tensor, "count"]:
     return 10000.0 ** (-torch.arange(count, dtype=torch.float64) / count)
 
 
-def sincos_table(grid: TokenGrid, width: int, half_first: bool = False) -> Float[Tensor, "cells width"]:
-    """Fixed positions: each axis has its own channels, first their sines, then their cosines.
+def sincos_rows(
+    places: Float[Tensor, "cells axes"], width: int, half_first: bool = False
+) -> Float[Tensor, "cells width"]:
+    """Fixed positions of cells: each axis has its own channels, first their sines, then their cosines.
 
     Equal shares are 2 * ceil(width / axes / 2) channels per axis, and the last axis loses what is beyond `width`
     (V-JEPA's `uniform_power`). Axes follow each other in grid order; on two axes the second comes first, as in MAE and
     the public I-JEPA code, whose weights expect it.
 
     Args:
-        grid: its cells, in row-major order, are the rows of the result.
+        places: (cells, axes), float64.
         width: channels per token.
         half_first: the first axis takes half of the channels and the others share the rest (V-JEPA's other split).
     """
-    places = cell_coordinates(grid).T
-    axes = len(places)
+    axes = places.shape[1]
     shares = [2 * math.ceil(width / axes / 2)] * axes
     if half_first and axes > 1:
         shares = [2 * math.ceil(width / 4)] + [2 * math.ceil(width / 4 / (axes - 1))] * (axes - 1)
     order = (1, 0) if axes == 2 and not half_first else range(axes)
     waves: list[Tensor] = []
     for axis in order:
-        phase = places[axis][:, None] * frequencies(shares[axis] // 2)
+        phase = places[:, axis, None] * frequencies(shares[axis] // 2)
         waves += [phase.sin(), phase.cos()]
     return torch.cat(waves, dim=1)[:, :width].float()
+
+
+def sincos_table(grid: TokenGrid, width: int, half_first: bool = False) -> Float[Tensor, "cells width"]:
+    """Fixed positions (`sincos_rows`) of all cells of a grid, in row-major order."""
+    return sincos_rows(cell_coordinates(grid), width, half_first)
 
 
 def resize_table(table: Float[Tensor, "cells width"], old: TokenGrid, new: TokenGrid) -> Float[Tensor, "cells2 width"]:

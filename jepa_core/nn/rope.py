@@ -14,14 +14,19 @@ Rotation = tuple[Float[Tensor, "#batch 1 token head"], Float[Tensor, "#batch 1 t
 """Cosines and sines of the angle by which each channel of a query or key is turned."""
 
 
-def angles(grid: TokenGrid, head_width: int) -> Float[Tensor, "cells head"]:
+def angles(grid: TokenGrid, head_width: int, tiled: bool = False) -> Float[Tensor, "cells head"]:
     """The angle of every cell and channel: channels 2i and 2i+1 are one pair, and turn by the same angle.
 
-    Each axis has 2 * floor(head_width / axes / 2) channels, as in V-JEPA 2; what is left over is not turned.
+    Each axis has 2 * floor(head_width / axes / 2) channels, as in V-JEPA 2, and turns them by its coordinate in cells
+    times frequencies from 1 down to nearly 1 / 10000; what is left over is not turned. So a score depends on the shift
+    between two cells alone.
 
     Args:
         grid: its cells, in row-major order, are the rows of the result.
         head_width: channels of one attention head.
+        tiled: lay an axis's frequencies out twice one after the other, and not each twice in a row. The two channels of
+            a pair then turn by different angles, which is no rotation: a mistake in the public V-JEPA 2 code (its
+            `rotate_queries_or_keys` says so) that its released weights were trained with.
     """
     channels = head_width // grid.num_axes // 2 * 2
     if channels == 0 or head_width % 2:
@@ -31,8 +36,9 @@ def angles(grid: TokenGrid, head_width: int) -> Float[Tensor, "cells head"]:
             "heads, or use positions: sincos."
         )
     turns = [place[:, None] * frequencies(channels // 2) for place in cell_coordinates(grid).T]
-    paired = torch.cat(turns, dim=1).repeat_interleave(2, dim=1)
-    return nn.functional.pad(paired, (0, head_width - paired.shape[1])).float()
+    paired = [turn.repeat(1, 2) if tiled else turn.repeat_interleave(2, dim=1) for turn in turns]
+    left_over = head_width - channels * grid.num_axes
+    return nn.functional.pad(torch.cat(paired, dim=1), (0, left_over)).float()
 
 
 def rotate(
@@ -51,10 +57,10 @@ class RotaryPositions(nn.Module):
     cosines: Tensor
     sines: Tensor
 
-    def __init__(self, grid: TokenGrid, head_width: int) -> None:
-        """Raises ConfigError where a head is too narrow for the grid's axes."""
+    def __init__(self, grid: TokenGrid, head_width: int, tiled: bool = False) -> None:
+        """`tiled` as in `angles`; raises ConfigError where a head is too narrow for the grid's axes."""
         super().__init__()
-        table = angles(grid, head_width)
+        table = angles(grid, head_width, tiled)
         self.register_buffer("cosines", table.cos(), persistent=False)
         self.register_buffer("sines", table.sin(), persistent=False)
 

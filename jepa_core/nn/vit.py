@@ -24,8 +24,12 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.grid = config, grid
         self.width, depth, self.heads, _ = config.dimensions
-        self.positions = None if config.positions == "rope" else Positions(config.positions, grid, self.width)
-        self.rotary = RotaryPositions(grid, self.width // self.heads) if config.positions == "rope" else None
+        self.positions: Positions | None = None
+        self.rotary: RotaryPositions | None = None
+        if config.positions in {"rope", "rope_vjepa2"}:
+            self.rotary = RotaryPositions(grid, self.width // self.heads, tiled=config.positions == "rope_vjepa2")
+        else:
+            self.positions = Positions(config.positions, grid, self.width)
         self.blocks = nn.ModuleList(Block(config, number) for number in range(depth))
         self.norm = nn.LayerNorm(self.width, eps=config.norm_eps)
 
