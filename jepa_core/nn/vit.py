@@ -26,7 +26,7 @@ class Transformer(nn.Module):
         self.width, depth, self.heads, _ = config.dimensions
         self.positions: Positions | None = None
         self.rotary: RotaryPositions | None = None
-        if config.positions in {"rope", "rope_vjepa2"}:
+        if config.positions in ("rope", "rope_vjepa2"):
             self.rotary = RotaryPositions(grid, self.width // self.heads, tiled=config.positions == "rope_vjepa2")
         else:
             self.positions = Positions(config.positions, grid, self.width)
