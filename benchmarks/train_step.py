@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
+from jepa_core.interop.official import from_official
 from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.model import Parts
 from jepa_core.optim import clip_gradients
@@ -37,7 +38,6 @@ from jepa_core.processes import make_accelerator
 from jepa_core.recipes import read_config
 from jepa_core.state import TrainingState
 from jepa_core.types import SampleKey
-from jepa_image.interop import from_official
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2}
 """Relative difference of the two first losses that rounding explains."""
@@ -123,7 +123,7 @@ def reference(
         (state.target.encoder, encoder),
         (state.model.predictor, predictor),
     ):
-        part.load_state_dict(from_official(theirs.state_dict(), fixed_positions=True))
+        part.load_state_dict(from_official(theirs.state_dict(), learned_positions=False))
     optimizer, _, schedule, decay = init_opt(encoder, predictor, 1000, 2e-4, 1e-3, 40, 300)
     (view,) = views
     context, targets = [view.context], list(view.targets.unbind(1))

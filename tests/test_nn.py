@@ -141,6 +141,17 @@ def test_each_view_may_have_its_own_mask_token():
     assert own.mask_tokens.std().item() > 0
 
 
+def test_there_may_be_more_mask_tokens_than_views_but_not_fewer():
+    backbone, per_view = Transformer(vit(), PLANE), PredictorConfig(width=16, depth=1, mask_token_per_view=True)
+    spare = Predictor(per_view.model_copy(update={"mask_tokens": 5}), PLANE, backbone, num_views=2)
+    assert spare.mask_tokens.shape == (5, 16)
+    first = Predictor(PredictorConfig(width=16, depth=1, mask_tokens=5), PLANE, backbone, num_views=2)
+    context = torch.randn(2, 5, 32)
+    assert torch.equal(first(context, VIEW, 0), first(context, VIEW, 1))
+    with pytest.raises(ConfigError, match=r"predictor\.mask_tokens: 1, but the masking has 2 views"):
+        Predictor(per_view.model_copy(update={"mask_tokens": 1}), PLANE, backbone, num_views=2)
+
+
 def test_what_the_predictor_does_not_say_is_as_in_the_encoder():
     backbone = Transformer(vit(positions="rope", norm_eps=1e-3, heads=4, activation_checkpointing=True), PLANE)
     config = Predictor(PredictorConfig(width=16, depth=1), PLANE, backbone, 1).transformer.config

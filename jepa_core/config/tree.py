@@ -127,6 +127,9 @@ class PredictorConfig(Frozen):
     """`separate`: one sequence per target block (paper); `joint`: all blocks of a view in one sequence (cheaper)."""
     mask_token_per_view: bool = False
     """Learn one mask token per mask view instead of a single one (V-JEPA)."""
+    mask_tokens: int | None = Field(default=None, ge=1)
+    """How many mask tokens there are; null: as many as are used. Weights of V-JEPA 2 hold more of them, of which the
+    first is used; they are kept, so that they can go back as they came."""
     zero_init_mask_tokens: bool = False
     """Start mask tokens at zero instead of at a truncated normal."""
 

@@ -36,6 +36,17 @@ def narrow(config: PredictorConfig, backbone: nn.Module) -> ViTConfig:
     )
 
 
+def _num_mask_tokens(config: PredictorConfig, num_views: int) -> int:
+    """As configured, or as many as are used; raises ConfigError where there are fewer than are used."""
+    used = num_views if config.mask_token_per_view else 1
+    if config.mask_tokens is not None and config.mask_tokens < used:
+        raise ConfigError(
+            f"predictor.mask_tokens: {config.mask_tokens}, but the masking has {num_views} views and each has its own "
+            f"(mask_token_per_view). Set it to {used} or more, or to null."
+        )
+    return config.mask_tokens or used
+
+
 class Predictor(nn.Module):
     """Context tokens and mask tokens at the target cells in, the encoder's tokens of the target cells out."""
 
@@ -45,7 +56,7 @@ class Predictor(nn.Module):
         self.config = config
         width = int(backbone.width)  # pyright: ignore[reportArgumentType]  (the plugin interface)
         self.embed = nn.Linear(width, config.width)
-        self.mask_tokens = nn.Parameter(torch.zeros(num_views if config.mask_token_per_view else 1, config.width))
+        self.mask_tokens = nn.Parameter(torch.zeros(_num_mask_tokens(config, num_views), config.width))
         self.transformer = Transformer(narrow(config, backbone), grid)
         self.project = nn.Linear(config.width, width)
         initialise_linear(self.embed)
