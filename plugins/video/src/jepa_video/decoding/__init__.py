@@ -1,0 +1,5 @@
+"""From a path to frames: video files by decord, torchcodec or PyAV, folders of pictures, single pictures."""
+
+from jepa_video.decoding.video import Video, open_video
+
+__all__ = ["Video", "open_video"]

@@ -1,0 +1,25 @@
+"""What a back end is: it reads frames by index from one open file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+
+class Reader(Protocol):
+    """An open file. It belongs to the process that opened it."""
+
+    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """The frames at strictly increasing indices, RGB and upright; raises UnreadableSample."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; the reader is not used afterwards."""
+        ...
+
+
+class Unsuited(Exception):
+    """The back end would read this file wrongly or not at all; PyAV reads it."""
