@@ -60,8 +60,14 @@ class Frozen(BaseModel):
         if not isinstance(data, dict):
             return data
         parts = {key: field.default for key, field in cls.model_fields.items() if isinstance(data.get(key), dict)}
-        plain = {key: each.model_dump() if isinstance(each, Frozen) else each for key, each in parts.items()}
-        return {**data, **{key: merge(default, data[key]) for key, default in plain.items()}}
+        return {**data, **{key: merge(_plain(default), data[key]) for key, default in parts.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """Parts as mappings, also those in a sequence, so that `merge` can see into them."""
+    if isinstance(value, Frozen):
+        return value.model_dump()
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 class Section(Frozen):

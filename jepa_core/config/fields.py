@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -35,6 +35,14 @@ Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 """(low, high) of a draw, above 0."""
 ShareRange = Annotated[tuple[float, float], AfterValidator(_ascending_shares)]
 """(low, high) of a draw, above 0 and at most 1."""
+
+_Aspect = Annotated[float, Field(ge=0.1, le=10)]
+AspectRange = Annotated[tuple[_Aspect, _Aspect], AfterValidator(_ascending)]
+"""(low, high) of a draw of height over width, between 1/10 and 10."""
+Tokens = Annotated[int, Field(ge=1)]
+"""A number of tokens that must not be none."""
+Auto = Literal["auto"]
+"""What stands for a number that follows from the others."""
 
 
 def require_multiples(axes: Sequence[str], sizes: Sequence[int], patches: Sequence[int]) -> None:

@@ -67,6 +67,19 @@ class Blocks:
             ),
         )
 
+    def union(self, shape: Shape) -> Bool[np.ndarray, "batch tokens"]:
+        """Which cells lie in one of the blocks or more: as `cells`, but the blocks' own cells are never listed.
+
+        A matrix product over the blocks joins the places along the leading axes with those in the plane, which on
+        grids of three axes takes a fraction of the time.
+        """
+        leading, plane = (
+            Blocks(self.corner[..., axes], self.extent[..., axes]).cells(shape[axes])
+            for axes in (slice(None, -2), slice(-2, None))
+        )
+        joined = leading.transpose(0, 2, 1).astype(np.float32) @ plane.astype(np.float32)
+        return (joined > 0).reshape(len(self), math.prod(shape))
+
     def subset(
         self, random: SampleRandom, shape: Shape, count: int, largest: Shape
     ) -> Int64[np.ndarray, "batch blocks {count}"]:
@@ -112,14 +125,17 @@ class BlockSize:
     """Cells along the last axis but one over cells along the last, above 0; not kept where the grid is too narrow."""
     leading: tuple[Range, ...] = ()
     """Share of each axis before the plane, in (0, 1]."""
+    at_least: bool = True
+    """No block is smaller than the low end of `scale`, as a token budget for each block needs it. Otherwise areas are
+    just the nearest to those drawn, and so is their mean."""
 
 
 class BlockSampler:
     """Draws one block per size for every sample, anywhere on the grid, the last row and column included.
 
     One side is the nearest to what area and aspect ratio say, for the height sqrt(area x aspect); the other side then
-    brings the block nearest to the drawn area, but not below the low end of the scale: so a token budget of `least`
-    always holds. (Rounding both sides alike would lose a fifth.)
+    brings the block nearest to the drawn area, but (with `at_least`) not below the low end of the scale: so a token
+    budget of `least` always holds. (Rounding both sides alike would lose a fifth.)
     """
 
     def __init__(self, sizes: Sequence[BlockSize], shape: Shape) -> None:
@@ -129,7 +145,7 @@ class BlockSampler:
         ranges = np.array([[*size.leading, size.scale, size.aspect] for size in sizes], dtype=np.float32)
         self._low, self._width = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
         plane = self._rows * self._columns
-        self._least = np.array([math.ceil(size.scale[0] * plane - _ROUNDING) for size in sizes])
+        self._least = np.array([math.ceil(size.scale[0] * plane - _ROUNDING) if size.at_least else 1 for size in sizes])
         smallest, largest = zip(*(self._ends_in_plane(size) for size in sizes), strict=True)
         leading = self._along_leading(ranges[:, : len(self._leading)].transpose(2, 0, 1)).astype(np.int64)
         self.least: list[int] = (smallest * leading[0].prod(-1)).tolist()
@@ -148,11 +164,24 @@ class BlockSampler:
         sizes = self._low.shape[1] + 1
         unit = random.uniform(len(self._low), sizes + len(self.shape))
         extent = self._extents(unit[..., :sizes])
-        corner = (unit[..., sizes:] * (np.array(self.shape) - extent + 1)).astype(np.int64)
+        corner = self._corners(unit[..., sizes:], extent)
         for number in range(1, num_apart):
             before = Blocks(corner[:, :number], extent[:, :number])
             corner[:, number] = self._place_apart(random, before, extent[:, number, None])
         return Blocks(corner, extent)
+
+    def draw_alike(self, random: SampleRandom, count: int) -> Blocks:
+        """`count` blocks per sample, which may overlap: one size for all of a sample's, but a place for each.
+
+        For a sampler of one size.
+        """
+        extent = self._extents(random.uniform(1, self._low.shape[1] + 1)).repeat(count, 1)
+        return Blocks(self._corners(random.uniform(count, len(self.shape)), extent), extent)
+
+    def _corners(
+        self, unit: Float32[np.ndarray, "batch blocks axes"], extent: Int64[np.ndarray, "batch blocks axes"]
+    ) -> Int64[np.ndarray, "batch blocks axes"]:
+        return (unit * (np.array(self.shape) - extent + 1)).astype(np.int64)
 
     def _place_apart(
         self, random: SampleRandom, before: Blocks, extent: Int64[np.ndarray, "batch 1 axes"]
@@ -190,17 +219,18 @@ class BlockSampler:
     def _ends_in_plane(self, size: BlockSize) -> tuple[int, tuple[int, int]]:
         """Smallest area, and largest height and width, of all blocks that can come out."""
         flat, tall = size.aspect
-        upright = self._ends(size.scale, (flat, tall), self._rows, self._columns)
-        turned = self._ends(size.scale, (1 / tall, 1 / flat), self._columns, self._rows)
+        upright = self._ends(size, (flat, tall), self._rows, self._columns)
+        turned = self._ends(size, (1 / tall, 1 / flat), self._columns, self._rows)
         return min(upright[0], turned[0]), (max(upright[1], turned[2]), max(upright[2], turned[1]))
 
     @staticmethod
-    def _ends(scale: Range, aspect: Range, length: int, across: int) -> tuple[int, int, int]:
+    def _ends(size: BlockSize, aspect: Range, length: int, across: int) -> tuple[int, int, int]:
         """Smallest area, longest first side and longest second side, where the first side is rounded first."""
-        low, high = scale[0] * length * across, scale[1] * length * across
-        least = math.ceil(low - _ROUNDING)
-        shortest = max(math.ceil(math.sqrt(low * aspect[0]) - 0.5 - _ROUNDING), math.ceil(least / across))
+        low, high = (end * length * across for end in size.scale)
+        least = math.ceil(low - _ROUNDING) if size.at_least else 1
+        shortest = max(math.ceil(math.sqrt(low * aspect[0]) - 0.5 - _ROUNDING), math.ceil(least / across), 1)
         longest = max(math.sqrt(high * aspect[1]), high / across, shortest)
         firsts = range(min(shortest, length), min(math.floor(longest + 0.5 + _ROUNDING), length) + 1)
-        area = min(first * math.ceil(least / first) for first in firsts)
+        seconds = {first: max(math.ceil(low / first - 0.5 - _ROUNDING), math.ceil(least / first)) for first in firsts}
+        area = min(first * second for first, second in seconds.items())
         return area, firsts[-1], min(across, math.ceil(high / firsts[0]))

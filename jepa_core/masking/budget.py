@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt32
 
 from jepa_core.masking.random import SampleRandom
+from jepa_core.masking.views import MaskView
+from jepa_core.types import SampleKey, TokenBudget
 
 SHARE = 0.95
 """Share of layouts that an automatic budget has room in; the others are redrawn."""
 
 _LARGEST = (1 << 32) - 1
+_SAMPLES = 4096
 
 
 def random_subset(
@@ -22,21 +25,28 @@ def random_subset(
 
     Every set must allow at least `count` cells (at least 1).
     """
-    chosen = _shuffled(random, allowed)[..., :count]
+    keys, lowest = _keys(random, allowed)
+    keys.partition(count - 1, axis=-1)
+    chosen = np.sort(keys[..., :count] & lowest, axis=-1)
     assert (chosen[..., -1] < allowed.shape[-1]).all(), f"a set allows fewer than {count} cells"
-    return np.sort(chosen, axis=-1).astype(np.int64)
+    return chosen.astype(np.int64)
 
 
 def random_partition(random: SampleRandom, cells: int, sizes: Sequence[int]) -> list[Int64[np.ndarray, "batch size"]]:
     """`cells` cells divided into groups of these sizes, which add up to it; each partition equally likely."""
-    order = _shuffled(random, np.ones((len(random), cells), dtype=np.bool_))
-    return [np.sort(group, axis=-1).astype(np.int64) for group in np.split(order, np.cumsum(sizes)[:-1], axis=-1)]
+    keys, lowest = _keys(random, np.ones((len(random), cells), dtype=np.bool_))
+    keys.sort(axis=-1)
+    groups = np.split(keys & lowest, np.cumsum(sizes)[:-1], axis=-1)
+    return [np.sort(group, axis=-1).astype(np.int64) for group in groups]
 
 
-def _shuffled(
+def _keys(
     random: SampleRandom, allowed: Bool[np.ndarray, "batch *sets cells"]
-) -> UInt32[np.ndarray, "batch *sets cells"]:
-    """The allowed cells of every set in a random order, then a number that is no cell for each of the others."""
+) -> tuple[UInt32[np.ndarray, "batch *sets cells"], np.uint32]:
+    """Random sort keys: those of allowed cells come first; and what masks the cell out of a key.
+
+    A key of a cell that is not allowed holds a number that is no cell.
+    """
     cells = allowed.shape[-1]
     lowest = (1 << cells.bit_length()) - 1
     # A random number above, the cell below: no two keys are equal, and a sorted key still says which cell it was.
@@ -44,8 +54,21 @@ def _shuffled(
     keys = random.words(*allowed.shape[1:]) & np.uint32(_LARGEST ^ lowest)
     keys |= np.arange(cells, dtype=np.uint32)
     keys |= ~allowed * np.uint32(_LARGEST)
-    keys.sort(axis=-1)
-    return keys & np.uint32(lowest)
+    return keys, np.uint32(lowest)
+
+
+def all_of(allowed: Bool[np.ndarray, "batch *sets cells"]) -> Int64[np.ndarray, "batch *sets count"]:
+    """All allowed cells of every set, ascending; every set must allow the same number."""
+    counts = allowed.sum(-1)
+    assert (counts == counts.flat[0]).all(), "sets of different sizes"
+    return np.nonzero(allowed)[-1].reshape(*allowed.shape[:-1], -1)
+
+
+def rest_of(cells: Int64[np.ndarray, "batch count"], num_tokens: int) -> Int64[np.ndarray, "batch rest"]:
+    """The cells of a grid of `num_tokens` that are not listed, ascending; none may be listed twice."""
+    rest = np.ones((len(cells), num_tokens), dtype=np.bool_)
+    np.put_along_axis(rest, cells, values=False, axis=1)
+    return all_of(rest)
 
 
 def legacy_prefix(allowed: Bool[np.ndarray, "batch *sets cells"]) -> Int64[np.ndarray, "batch *sets count"]:
@@ -57,6 +80,15 @@ def legacy_prefix(allowed: Bool[np.ndarray, "batch *sets cells"]) -> Int64[np.nd
     return np.argsort(~allowed, axis=-1, kind="stable")[
         ..., : allowed.sum(-1).min()
     ]  # the allowed ones, in their order
+
+
+def prefix_budgets(strategy: Callable[[SampleRandom], tuple[MaskView, ...]], batch: int) -> tuple[TokenBudget, ...]:
+    """The mean lengths of every view over batches of this size: under the prefix rule every batch has its own."""
+    batches = range(_SAMPLES // batch)
+    streams = [SampleRandom.of(0, [SampleKey(epoch, index) for index in range(batch)]) for epoch in batches]
+    drawn = zip(*map(strategy, streams), strict=True)
+    shapes = [np.mean([(*view.context.shape, *view.targets.shape) for view in views], 0) for views in drawn]
+    return tuple(TokenBudget(round(shape[1]), round(shape[3]), round(shape[4])) for shape in shapes)
 
 
 def largest_budget(room: Int64[np.ndarray, "layouts"], share: float = SHARE) -> int:

@@ -34,10 +34,10 @@ class Layout:
 
 
 class Layouts:
-    """Draws layouts; one without room for the budget is redrawn, at most `ROUNDS` times, then replaced by a stored one.
+    """Draws layouts; one without room for the budgets is redrawn, `ROUNDS` times at most, then a stored one is taken.
 
     Stored are those of 4,096 layouts of a fixed seed that have room, and a sample's own stream decides which one it
-    takes: so that sample, too, follows the distribution of layouts with room. The budget is a function of the
+    takes: so that sample, too, follows the distribution of layouts with room. The budgets are a function of the
     configuration alone.
     """
 
@@ -47,40 +47,49 @@ class Layouts:
         visible: Callable[[Blocks], Bool[np.ndarray, "batch tokens"]],
         budget: int | None = None,
         at_least: int = 1,
+        hidden: int | None = 0,
     ) -> None:
-        """Decide the budget and fill the store; whoever constructs it refuses a `share` below `MIN_SHARE`.
+        """Decide the budgets and fill the store; whoever constructs it refuses a `share` below `MIN_SHARE`.
 
         Args:
             propose: draws blocks for every sample, from its stream alone.
             visible: cells that blocks leave for the context; none for blocks that must not be.
             budget: tokens; None for the most that 95 % of the layouts that may be have room for.
             at_least: tokens that an automatic budget must not fall below, at least 1.
+            hidden: tokens that must not be visible; None for the most that 95 % of the layouts with room for `budget`
+                have, at least 1.
         """
         self._propose, self._visible = propose, visible
         drawn = propose(SampleRandom.of(_SEED, [SampleKey(0, index) for index in range(_CALIBRATION)]))
         chunks = [drawn.rows(slice(start, start + _CHUNK)) for start in range(0, _CALIBRATION, _CHUNK)]
-        room = np.concatenate([visible(chunk).sum(1) for chunk in chunks])
-        possible = room[room > 0]
-        automatic = largest_budget(possible) if len(possible) else 0
-        self.budget = budget or max(automatic, at_least)
-        self.largest = largest_budget(room, MIN_SHARE)
-        """The largest budget that can be had; 0 where none can."""
-        self._stored = drawn.rows(room >= self.budget)
+        seen, unseen = np.concatenate([_counts(visible(chunk)) for chunk in chunks], 1)
+        self._fewest_hidden = 1 if hidden is None else hidden
+        possible = (seen > 0) & (unseen >= self._fewest_hidden)
+        self.budget = budget or max(_most(seen, possible), at_least)
+        fits = possible & (seen >= self.budget)
+        self.hidden = max(_most(unseen, fits), 1) if hidden is None else hidden
+        self.largest = largest_budget(seen * (unseen >= min(self._fewest_hidden, 1)), MIN_SHARE)
+        """The largest budget that can be had, whatever `hidden` was; 0 where none can."""
+        self.largest_hidden = largest_budget(unseen * (seen >= (budget or 1)), MIN_SHARE)
+        """The largest number of hidden tokens that can be had with this `budget`, likewise."""
+        self._stored = drawn.rows(fits & (unseen >= self.hidden))
 
     @property
     def share(self) -> float:
-        """Share of the layouts that have room for the budget."""
+        """Share of the layouts that have room for the budgets."""
         return len(self._stored) / _CALIBRATION
 
-    def draw(self, random: SampleRandom, budget: int | None = None) -> Layout:
-        """A layout with room for every sample.
+    def draw(self, random: SampleRandom, limited: bool = True) -> Layout:
+        """A layout with room for every sample; unless `limited`, every layout that may be will do."""
+        budget, hidden = (self.budget, self.hidden) if limited else (1, self._fewest_hidden)
 
-        `budget` may be smaller than the one that was decided; with 1 every layout that may be will do.
-        """
-        budget = budget or self.budget
+        def lacks_room(visible: Bool[np.ndarray, "batch tokens"]) -> Bool[np.ndarray, "batch"]:
+            seen, unseen = _counts(visible)
+            return (seen < budget) | (unseen < hidden)
+
         blocks = self._propose(random.fork(0))
         visible = self._visible(blocks)
-        lacking = visible.sum(1) < budget
+        lacking = lacks_room(visible)
         redraws = np.zeros(len(random), dtype=np.int64)
         for number in range(1, ROUNDS + 2):
             if not lacking.any():
@@ -90,8 +99,31 @@ class Layouts:
             blocks = blocks.replaced(lacking, again)
             visible[lacking] = self._visible(again)
             redraws += lacking
-            lacking = visible.sum(1) < budget
+            lacking = lacks_room(visible)
         return Layout(blocks, visible, redraws)
 
     def _take_stored(self, random: SampleRandom) -> Blocks:
         return self._stored.rows(random.integers(np.full(len(random), len(self._stored))))
+
+
+def _counts(visible: Bool[np.ndarray, "batch tokens"]) -> Int64[np.ndarray, "2 batch"]:
+    """How many cells of each sample are visible, and how many are not."""
+    seen = visible.sum(1)
+    return np.stack([seen, visible.shape[1] - seen])
+
+
+def _most(room: Int64[np.ndarray, "layouts"], allowed: Bool[np.ndarray, "layouts"]) -> int:
+    """What 95 % of the allowed layouts have room for, and `MIN_SHARE` of all; 0 where too few are allowed."""
+    return min(largest_budget(room[allowed]), largest_budget(room * allowed, MIN_SHARE)) if allowed.any() else 0
+
+
+def last_that(check: Callable[[int], bool], end: int) -> int:
+    """The largest number in [1, end) that passes a check which small numbers pass, or 0; by bisection.
+
+    For the feasible range of an error: a check draws a few thousand layouts.
+    """
+    low, high = 0, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if check(middle) else (low, middle)
+    return low

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.blocks import Blocks, BlockSampler, BlockSize, Shape
-from jepa_core.masking.budget import legacy_prefix, random_subset
-from jepa_core.masking.layouts import MIN_SHARE, Layouts
+from jepa_core.masking.budget import legacy_prefix, prefix_budgets, random_subset
+from jepa_core.masking.layouts import MIN_SHARE, Layouts, last_that
 from jepa_core.plugin import MaskingStrategy
 from jepa_core.types import TokenBudget, TokenGrid
 from jepa_image.masking_configs import BlockConfig, MultiBlockConfig, QuadrantConfig
-from jepa_image.masking_official import OfficialMultiBlock, legacy_budget
+from jepa_image.masking_official import BATCH, OfficialMultiBlock
 
 
 def multiblock(config: MultiBlockConfig, grid: TokenGrid) -> MaskingStrategy:
@@ -73,7 +71,7 @@ class MultiBlock:
         if problems:
             raise ConfigError(problems)
         budget = TokenBudget(self.layouts.budget, config.num_targets, target)
-        self.budgets = (legacy_budget(self) if config.is_legacy else budget,)
+        self.budgets = prefix_budgets(self, BATCH) if config.is_legacy else (budget,)
 
     def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
         """One view: a random subset of what is visible, and of each target block, or the prefixes for parity."""
@@ -88,7 +86,7 @@ class MultiBlock:
 
     def unlimited(self, random: SampleRandom) -> tuple[Bool[np.ndarray, "batch tokens"], ...]:
         """See `jepa_core.masking.inspect.Unlimited`."""
-        return (self.layouts.draw(random, budget=1).visible,)
+        return (self.layouts.draw(random, limited=False).visible,)
 
     def redraws(self, random: SampleRandom) -> tuple[Int64[np.ndarray, "batch"], ...]:
         """See `jepa_core.masking.inspect.Redrawing`."""
@@ -135,20 +133,11 @@ class MultiBlock:
             sampler = Sampler(self.config.model_copy(update=update), self.grid.shape)
             return Layouts(sampler.propose, sampler.visible).share >= MIN_SHARE
 
-        targets = _last_that(lambda count: works({"num_targets": count}), self.config.num_targets)
-        percent = _last_that(lambda end: works({"target_scale": (min(low, end / 100), end / 100)}), round(high * 100))
+        targets = last_that(lambda count: works({"num_targets": count}), self.config.num_targets)
+        percent = last_that(lambda end: works({"target_scale": (min(low, end / 100), end / 100)}), round(high * 100))
         ways = [f"num_targets 1 to {targets}"] if targets else []
         ways += [f"target_scale up to {percent / 100:g}"] if percent else []
         return " or ".join(ways) or "a larger grid"
-
-
-def _last_that(check: Callable[[int], bool], end: int) -> int:
-    """The largest number in [1, end) that passes a check which small numbers pass, or 0."""
-    low, high = 0, end
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if check(middle) else (low, middle)
-    return low
 
 
 class Quadrant:

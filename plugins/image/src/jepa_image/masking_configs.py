@@ -5,28 +5,14 @@ They need a plane, not an image: any grid of two axes will do, such as frequency
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from jepa_core.config.base import Section
+from jepa_core.config.fields import AspectRange, Auto, ShareRange, Tokens
 from jepa_core.plugin import Masking
-
-Auto = Literal["auto"]
-
-
-def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise PydanticCustomError("range", "the range [{low}, {high}] is empty", {"low": ends[0], "high": ends[1]})
-    return ends
-
-
-Share = Annotated[float, Field(gt=0, le=1)]
-Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
-Aspect = Annotated[float, Field(ge=0.1, le=10)]
-Aspects = Annotated[tuple[Aspect, Aspect], AfterValidator(_ascending)]
-Tokens = Annotated[int, Field(ge=1)]
 
 
 class MultiBlockConfig(Section):
@@ -40,13 +26,13 @@ class MultiBlockConfig(Section):
     and column are never used, and masks depend on the batch."""
     num_targets: int = Field(default=4, ge=1, le=100)
     """Target blocks per sample."""
-    target_scale: Shares = (0.15, 0.2)
+    target_scale: ShareRange = (0.15, 0.2)
     """Share of the grid that a target block covers: the range of a uniform draw."""
-    target_aspect: Aspects = (0.75, 1.5)
+    target_aspect: AspectRange = (0.75, 1.5)
     """Height over width of a target block: the range of a uniform draw, independent of its scale."""
-    context_scale: Shares = (0.85, 1.0)
+    context_scale: ShareRange = (0.85, 1.0)
     """Share of the grid that the context block covers before targets are taken out."""
-    context_aspect: Aspects = (1.0, 1.0)
+    context_aspect: AspectRange = (1.0, 1.0)
     """Height over width of the context block."""
     disjoint_targets: bool = False
     """Target blocks of a sample share no token; otherwise they may overlap each other (paper)."""
@@ -86,9 +72,9 @@ class BlockConfig(Section):
 
     name: Literal["block"] = "block"
     """The registered name."""
-    target_scale: Shares = (0.6, 0.6)
+    target_scale: ShareRange = (0.6, 0.6)
     """Share of the grid that the target block covers: the range of a uniform draw."""
-    target_aspect: Aspects = (0.75, 1.5)
+    target_aspect: AspectRange = (0.75, 1.5)
     """Height over width of the target block: the range of a uniform draw, independent of its scale."""
     context_tokens: Tokens | Auto = "auto"
     """Context tokens per sample. `auto`: as many as 95 % of the layouts leave; the others are redrawn."""

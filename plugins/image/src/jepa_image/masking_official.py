@@ -13,23 +13,14 @@ from jaxtyping import Bool, Float32, Int64
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.blocks import Blocks, Range
-from jepa_core.masking.budget import legacy_prefix
-from jepa_core.plugin import MaskingStrategy
-from jepa_core.types import SampleKey, TokenBudget, TokenGrid
+from jepa_core.masking.budget import legacy_prefix, prefix_budgets
+from jepa_core.types import TokenGrid
 from jepa_image.masking_configs import MultiBlockConfig
 
 _TRIES = 20
 _MIN_TOKENS = 11
-_BATCHES, _BATCH = 32, 128  # the public configurations have 128 samples per process
-
-
-def legacy_budget(strategy: MaskingStrategy) -> TokenBudget:
-    """The mean lengths over batches of 128: under the prefix rule every batch has its own."""
-    streams = [SampleRandom.of(0, [SampleKey(epoch, index) for index in range(_BATCH)]) for epoch in range(_BATCHES)]
-    views = [strategy(random)[0] for random in streams]
-    context = round(sum(view.context.shape[1] for view in views) / len(views))
-    target = round(sum(view.targets.shape[2] for view in views) / len(views))
-    return TokenBudget(context, views[0].targets.shape[1], target)
+BATCH = 128
+"""Samples per process in the public configurations."""
 
 
 class OfficialMultiBlock:
@@ -51,7 +42,7 @@ class OfficialMultiBlock:
                     f"grid of {grid} may have {least}. "
                     + (f"Allowed: 1 to {least}." if least else "Use a larger grid.")
                 )
-        self.budgets = (legacy_budget(self),)
+        self.budgets = prefix_budgets(self, BATCH)
 
     def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
         """One view, whose lengths and whose masks depend on the batch."""
