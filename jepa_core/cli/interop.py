@@ -29,7 +29,11 @@ def register(app: typer.Typer) -> None:
         from jepa_core import interop
 
         imported = interop.import_weights(path, out, overrides or (), layout)
+        given = {interop.key_of(override) for override in overrides or ()}
         typer.echo(f"{out}: {', '.join(imported.weights)} imported from {path.name}")
+        for key, reason in imported.assumed.items():
+            if key not in given:
+                typer.echo(f"not in the file, so taken to be {reason}; change it with --set {key}=...")
         if imported.missing:
             typer.echo(f"not in the file: {', '.join(imported.missing)}")
         if "target_encoder" in imported.missing:

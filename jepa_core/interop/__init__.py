@@ -14,7 +14,7 @@ from jepa_core.interop.layouts import (
     formats,
     recognise,
 )
-from jepa_core.interop.runs import export_weights, import_weights
+from jepa_core.interop.runs import export_weights, import_weights, key_of
 
 __all__ = [
     "PARTS",
@@ -26,6 +26,7 @@ __all__ = [
     "format_named",
     "formats",
     "import_weights",
+    "key_of",
     "read_foreign",
     "recognise",
     "unwrapped",

@@ -32,6 +32,9 @@ class Imported:
     """Tensors under our own names, by entry of PARTS; `encoder` is always there."""
     unknown: dict[str, str] = field(default_factory=dict[str, str])
     """Dotted paths that the file does not tell and the user must give, each with the reason."""
+    assumed: dict[str, str] = field(default_factory=dict[str, str])
+    """Dotted paths in `config` that the file does not tell, and whose values are the official ones, each with their
+    source: the user is told, and may give others."""
 
     @property
     def missing(self) -> list[str]:

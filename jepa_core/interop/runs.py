@@ -58,14 +58,18 @@ def import_weights(path: Path, out: Path, overrides: Sequence[str] = (), layout:
     return imported
 
 
-def _key(override: str) -> str:
-    """The dotted path of "a.b=c"."""
+def key_of(override: str) -> str:
+    """The dotted path of an override.
+
+    >>> key_of("encoder.heads=3")
+    'encoder.heads'
+    """
     return override.split("=", 1)[0].strip()
 
 
 def _require_known(imported: Imported, overrides: Sequence[str], path: Path) -> None:
     """Raise UsageError that names every setting which neither the file nor the user tells."""
-    given = {_key(override) for override in overrides}
+    given = {key_of(override) for override in overrides}
     lines = [f"  {reason}; give it: --set {key}=..." for key, reason in imported.unknown.items() if key not in given]
     if lines:
         raise UsageError(f"{path}: not everything about the model can be read from the file:\n" + "\n".join(lines))
@@ -86,7 +90,7 @@ def _fitted(imported: Imported, parts: Parts, stored: TokenGrid, path: Path) -> 
 def _stored_grid(imported: Imported, overrides: Sequence[str], modality: Modality) -> TokenGrid:
     """The grid that the weights were trained on: without overrides of what the file itself tells of the modality."""
     told = {f"modality.{key}" for key in imported.config["modality"]}
-    kept = [override for override in overrides if _key(override) not in told]
+    kept = [override for override in overrides if key_of(override) not in told]
     return modality.grid(read_config(text=dump(imported.config), overrides=kept).modality)
 
 
