@@ -1,25 +1,18 @@
-"""From a source to batches: the order, the augmentation and the masks of a run are functions of the seed.
-
-The samples of a run form one endless sequence: number k is the (k mod n)-th of the permutation of pass k // n. A step
-takes the next `batch_size` of them, whatever the number of processes; so nothing is dropped, nothing is replayed on
-resume, and another world size trains on the same samples.
-"""
+"""From a source to batches: the augmentation and the masks of a sample are functions of the seed and its key."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from jepa_core.errors import UnreadableSample
 from jepa_core.masking import MaskView, SampleRandom, seed_of
@@ -28,58 +21,7 @@ from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable
 
 # What a seed is used for: streams of different purposes share no numbers.
-ORDER, AUGMENTATION, MASKS, INITIALISATION, DROPOUT = range(1, 6)
-
-
-@lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, num_samples: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed_of(seed, ORDER, epoch))
-    return torch.randperm(num_samples, generator=generator)
-
-
-def sample_key(seed: int, position: int, num_samples: int) -> SampleKey:
-    """Which draw of which sample stands at a position of the run's endless sequence."""
-    epoch, offset = divmod(position, num_samples)
-    return SampleKey(epoch, int(_permutation(seed, epoch, num_samples)[offset]))
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of every step this process computes: in pass a of the step, slice a * world + rank."""
-
-    batch_size: int
-    """Samples per step, over everything."""
-    accumulate: int = 1
-    """Passes per step."""
-    world: int = 1
-    """Processes."""
-    rank: int = 0
-    """This process."""
-
-    @property
-    def micro_batch(self) -> int:
-        """Samples per pass and process."""
-        return self.batch_size // (self.world * self.accumulate)
-
-    def slices(self) -> list[int]:
-        """Numbers of this process's slices of a step; randomness that is not a sample's is keyed on them."""
-        return [number * self.world + self.rank for number in range(self.accumulate)]
-
-
-class StepSampler(Sampler[list[SampleKey]]):
-    """The keys of every pass of this process, from a step on and without end: its whole state is that step."""
-
-    def __init__(self, seed: int, num_samples: int, share: Share, start: int = 0) -> None:
-        """`start` is how many global batches were taken before, by any number of processes."""
-        self.seed, self.num_samples, self.share, self.start = seed, num_samples, share, start
-
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        """One list of keys per pass."""
-        size = self.share.micro_batch
-        for step in itertools.count(self.start):
-            for number in self.share.slices():
-                first = step * self.share.batch_size + number * size
-                yield [sample_key(self.seed, first + i, self.num_samples) for i in range(size)]
+ORDER, AUGMENTATION, MASKS, INITIALISATION, DROPOUT, MIXTURE = range(1, 7)
 
 
 class SignalDataset(Dataset[Any]):
@@ -97,13 +39,11 @@ class SignalDataset(Dataset[Any]):
     def __getitem__(self, key: SampleKey) -> tuple[SampleKey, Tensor | Unreadable]:
         """The key and its signal."""
         if key.index not in self._quarantine:
+            generator = torch.Generator().manual_seed(seed_of(self.seed, AUGMENTATION, key.epoch, key.index))
             try:
-                raw = self.source.read(key.index)
+                return key, self.transform(self.source.read(key.index), generator)
             except UnreadableSample as error:
                 self._quarantine[key.index] = Unreadable(key.index, error.where, error.reason)
-            else:
-                generator = torch.Generator().manual_seed(seed_of(self.seed, AUGMENTATION, key.epoch, key.index))
-                return key, self.transform(raw, generator)
         return key, self._quarantine[key.index]
 
 
@@ -171,7 +111,7 @@ def count_workers(workers: int | str, processes_here: int = 1) -> int:
 
 
 def loader(
-    dataset: SignalDataset, sampler: StepSampler, collate: Collate, workers: int, pin: bool
+    dataset: SignalDataset, sampler: Iterable[list[SampleKey]], collate: Collate, workers: int, pin: bool
 ) -> DataLoader[Batch]:
     """Batches in the sampler's order; the same ones for any number of workers."""
     return DataLoader(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from jepa_core.config.base import Section
 from jepa_core.errors import PluginIncompatible
-from jepa_core.types import Finding, TokenBudget, TokenGrid
+from jepa_core.types import Finding, Portion, TokenBudget, TokenGrid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,11 +70,24 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Mixture(Protocol):
+    """What a source of several data sets states besides; one without it is a single data set."""
+
+    @property
+    def portions(self) -> Sequence[Portion]:
+        """The data sets in the order of their samples."""
+        ...
+
+
 class Transform(Protocol):
     """From a raw sample to a signal."""
 
     def __call__(self, raw: Any, generator: Generator) -> Tensor:
-        """A float32 signal of `Modality.signal_shape`; every random draw comes from `generator`."""
+        """A float32 signal of `Modality.signal_shape`; every random draw comes from `generator`.
+
+        Raises UnreadableSample where `raw` is only a handle and is decoded here.
+        """
         ...
 
 

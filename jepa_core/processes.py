@@ -13,9 +13,9 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Pro
 
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
-from jepa_core.data import Share
 from jepa_core.errors import ConfigError, JepaError, MissingDependency
 from jepa_core.optim import resolve_precision
+from jepa_core.order import Share
 
 _SUPPORTED = (
     DistributedType.NO,

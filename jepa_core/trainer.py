@@ -21,13 +21,14 @@ from torch import Tensor
 from jepa_core import collapse
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
-from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset, StepSampler, count_workers, loader
+from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset, count_workers, loader
 from jepa_core.errors import CollapseStop, DataError, NonFiniteLoss
 from jepa_core.interruption import Interruption
 from jepa_core.masking import seed_of
 from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
 from jepa_core.model import Parts, ViewOutput
 from jepa_core.optim import clip_gradients
+from jepa_core.order import Order, StepSampler, portions_of
 from jepa_core.processes import make_accelerator, on_main_process, process_share
 from jepa_core.schedules import half_life_samples, momentum_at
 from jepa_core.state import TrainingState
@@ -93,6 +94,7 @@ class Trainer:
         self.source = self.parts.modality.source(config.modality, "pretrain")
         if not len(self.source):
             raise DataError("modality: the source of pretraining has no samples. Check its path.")
+        self.order = Order(config.seed, portions_of(self.source))
         self.state = TrainingState(self.parts, self.accelerator)
         if init is not None:
             self.state.initialise(init)
@@ -160,7 +162,7 @@ class Trainer:
         config, device = self.config, self.accelerator.device
         transform = self.parts.modality.transform(config.modality, train=True)
         dataset = SignalDataset(self.source, transform, config.seed, tuple(self.quarantine.found.values()))
-        sampler = StepSampler(config.seed, len(self.source), self.share, start=self.state.taken)
+        sampler = StepSampler(self.order, self.share, start=self.state.taken)
         collate = Collate(self.parts.masking, config.seed, self.parts.modality.signal_shape(config.modality))
         workers = count_workers(config.train.workers, self.accelerator.state.num_processes)
         batches = iter(loader(dataset, sampler, collate, workers, pin=device.type == "cuda"))

@@ -57,9 +57,19 @@ class SampleKey:
     """Names one draw of one sample: all randomness that touches a sample is a function of (seed, this)."""
 
     epoch: int
-    """How often the whole data set was passed before, from 0."""
+    """How often the whole data set that the sample belongs to was passed before, from 0."""
     index: int
     """Position of the sample in its source."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """One data set of a source: its samples follow those of the data set before it."""
+
+    size: int
+    """Samples, at least 1."""
+    weight: float = 1.0
+    """Share of a run's samples that are taken from it, relative to the weights of the others."""
 
 
 @dataclass(frozen=True)

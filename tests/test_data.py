@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -9,13 +8,12 @@ import torch
 from torch import Tensor
 from toy import toy_config
 
-from jepa_core.data import Batch, Collate, Share, SignalDataset, StepSampler, count_workers, loader, sample_key
+from jepa_core.data import Batch, Collate, SignalDataset, count_workers, loader
+from jepa_core.errors import UnreadableSample
 from jepa_core.model import Parts
+from jepa_core.order import Order, Share, StepSampler, portions_of
 from jepa_core.types import SampleKey
-
-
-def keys_of(sampler: StepSampler, passes: int) -> list[SampleKey]:
-    return [key for keys in islice(sampler, passes) for key in keys]
+from jepa_core.unreadable import Unreadable
 
 
 def batches(share: Share, *overrides: str, workers: int = 0, start: int = 0, count: int = 6) -> list[Batch]:
@@ -23,7 +21,8 @@ def batches(share: Share, *overrides: str, workers: int = 0, start: int = 0, cou
     source = parts.modality.source(parts.config.modality, "pretrain")
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=3)
     collate = Collate(parts.masking, 3, parts.modality.signal_shape(parts.config.modality))
-    return list(islice(loader(dataset, StepSampler(3, len(source), share, start), collate, workers, False), count))
+    sampler = StepSampler(Order(3, portions_of(source)), share, start)
+    return list(islice(loader(dataset, sampler, collate, workers, False), count))
 
 
 def same(left: Batch, right: Batch) -> bool:
@@ -31,45 +30,6 @@ def same(left: Batch, right: Batch) -> bool:
     for ours, theirs in zip(left.views, right.views, strict=True):
         pairs += [(ours.context, theirs.context), (ours.targets, theirs.targets)]
     return left.keys == right.keys and all(torch.equal(a, b) for a, b in pairs)
-
-
-def test_every_pass_over_the_data_takes_each_sample_once_in_a_new_order() -> None:
-    keys = keys_of(StepSampler(0, 10, Share(4)), 5)
-    first, second = keys[:10], keys[10:]
-    assert {key.epoch for key in first} == {0}
-    assert {key.epoch for key in second} == {1}
-    assert Counter(key.index for key in keys) == Counter(dict.fromkeys(range(10), 2))
-    assert [key.index for key in first] != [key.index for key in second]
-
-
-def test_a_data_set_smaller_than_a_batch_is_passed_several_times() -> None:
-    keys = keys_of(StepSampler(0, 3, Share(8)), 1)
-    assert [key.epoch for key in keys] == [0, 0, 0, 1, 1, 1, 2, 2]
-
-
-def test_processes_and_passes_divide_a_step_without_overlap() -> None:
-    whole = set(keys_of(StepSampler(0, 100, Share(8)), 3))
-    assert len(whole) == 24
-    for accumulate, world in ((1, 4), (4, 1), (2, 2)):
-        parts = [
-            keys_of(StepSampler(0, 100, Share(8, accumulate, world, rank)), 3 * accumulate) for rank in range(world)
-        ]
-        assert sorted(key.index for part in parts for key in part) == sorted(key.index for key in whole)
-
-
-def test_two_processes_and_two_passes_cut_a_step_into_the_same_slices() -> None:
-    alone = list(islice(StepSampler(0, 100, Share(8, accumulate=2)), 2))
-    ranks = [next(iter(StepSampler(0, 100, Share(8, world=2, rank=rank)))) for rank in range(2)]
-    assert alone == ranks
-
-
-def test_a_later_start_continues_the_sequence() -> None:
-    whole = keys_of(StepSampler(0, 10, Share(4)), 9)
-    assert keys_of(StepSampler(0, 10, Share(4), start=5), 4) == whole[20:]
-
-
-def test_another_seed_is_another_order() -> None:
-    assert [sample_key(0, i, 50) for i in range(50)] != [sample_key(1, i, 50) for i in range(50)]
 
 
 @pytest.mark.usefixtures("toy")
@@ -120,6 +80,20 @@ def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
     answers = [dataset[SampleKey(epoch, 3)][1] for epoch in range(3)]
     assert reads == [3]
     assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_sample_may_turn_out_to_be_unreadable_in_the_transform() -> None:
+    parts = Parts.of(toy_config())
+    source = parts.modality.source(parts.config.modality, "pretrain")
+
+    def decode(raw: Any, generator: torch.Generator) -> Tensor:
+        raise UnreadableSample("some/path", "cut short")
+
+    assert SignalDataset(source, decode, seed=0)[SampleKey(0, 3)] == (
+        SampleKey(0, 3),
+        Unreadable(3, "some/path", "cut short"),
+    )
 
 
 def test_auto_workers_leave_the_cores_to_the_training_processes() -> None:

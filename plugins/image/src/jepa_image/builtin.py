@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import gzip
+from collections.abc import Mapping
 from importlib import resources
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+
+from jepa_core.plugin import Labels
+from jepa_core.sources import HEADING
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 """Class names in the order of the ids."""
@@ -41,3 +45,33 @@ def split_indices(test: bool) -> Int[np.ndarray, "samples"]:
     by_class = [random.permutation(np.flatnonzero(ids == number)) for number in range(len(NAMES))]
     chosen = slice(None, TEST_PER_CLASS) if test else slice(TEST_PER_CLASS, None)
     return np.sort(np.concatenate([members[chosen] for members in by_class]))
+
+
+class BuiltinSource:
+    """Fashion-MNIST's splits, straight from memory: a pickle of it holds no pixels."""
+
+    def __init__(self, test: bool, channels: int) -> None:
+        """2,000 test images or 8,000 others; grey is repeated to `channels`."""
+        self.test, self.channels = test, channels
+
+    @property
+    def labels(self) -> Mapping[str, Labels]:
+        """Ten classes under one heading."""
+        return {HEADING: Labels(fashion_mnist()[1][self._indices], NAMES)}
+
+    @property
+    def _indices(self) -> Int[np.ndarray, "samples"]:
+        return split_indices(self.test)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._indices)
+
+    def read(self, index: int) -> UInt8[Tensor, "channels 28 28"]:
+        """A view of the image in memory."""
+        images, _ = fashion_mnist()
+        return images[self._indices[index]].expand(self.channels, -1, -1)
+
+    def where(self, index: int) -> str:
+        """Its position in Fashion-MNIST's test file."""
+        return f"fashion-mnist/t10k/{self._indices[index]}"

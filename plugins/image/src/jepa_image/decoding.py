@@ -15,6 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from jepa_core.errors import UnreadableSample
+from jepa_core.sources import FileKind
+
+IMAGES = FileKind(
+    "image", "images", (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+)
+"""What counts as an image in a folder."""
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's name for each number of channels."""

@@ -7,10 +7,10 @@ line (`masking_configs.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jepa_core.config import Section
-from jepa_core.errors import ConfigError
 from jepa_core.plugin import Modality, Source, Split, Transform, WeightFormat
 from jepa_core.types import Finding, TokenGrid
 from jepa_image.config import ImageConfig
@@ -54,36 +54,21 @@ class ImageModality(Modality):
         return (config.channels, *config.size)
 
     def source(self, config: ImageConfig, split: Split) -> Source:
-        """Pretraining reads `pretrain`, or else `train`; probes are fitted on `train` and scored on `test`.
-
-        The test classes get the ids that they have in the training data.
-        """
-        from jepa_image.sources import BuiltinSource, open_path, vocabulary_of
+        """Files as `split_source` finds them, or the built-in data."""
+        from jepa_core.sources import split_source
+        from jepa_image.builtin import BuiltinSource
+        from jepa_image.decoding import IMAGES, read_pixels
 
         if config.builtin:
             return BuiltinSource(split == "probe_test", config.channels)
-        if split == "probe_test":
-            vocabulary = vocabulary_of(self._path(config, "train"), config.labels)
-            return open_path(self._path(config, "test"), config.channels, config.labels, vocabulary)
-        key = "pretrain" if split == "pretrain" and config.pretrain else "train"
-        return open_path(self._path(config, key), config.channels, config.labels)
-
-    @staticmethod
-    def _path(config: ImageConfig, key: str) -> str:
-        """The configured path; raises ConfigError where there is none."""
-        path = getattr(config, key)
-        if path is None:
-            raise ConfigError(
-                f"modality.{key}: not set. It is a folder of images or a .csv or .parquet manifest: "
-                f"--set modality.{key}=PATH (or --set modality.builtin=fashion-mnist for the built-in data)"
-            )
-        return path
+        return split_source(config, split, IMAGES, partial(read_pixels, channels=config.channels))
 
     def open(self, config: ImageConfig, path: str) -> Source:
         """A folder, a manifest or one image."""
-        from jepa_image.sources import open_path
+        from jepa_core.sources import open_path
+        from jepa_image.decoding import IMAGES, read_pixels
 
-        return open_path(path, config.channels, config.labels)
+        return open_path(path, IMAGES, partial(read_pixels, channels=config.channels), config.labels)
 
     def transform(self, config: ImageConfig, train: bool) -> Transform:
         """Random crop and mirror, or resize and centre crop; both normalise."""

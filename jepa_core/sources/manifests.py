@@ -20,7 +20,7 @@ PATH = "path"
 
 @dataclass(frozen=True)
 class Manifest:
-    """A table of images."""
+    """A table of samples."""
 
     paths: pa.ChunkedArray
     """Text, without nulls."""
