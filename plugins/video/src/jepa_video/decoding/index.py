@@ -1,9 +1,9 @@
 """What a video file really holds: the frames that can be decoded, found by reading its packets and decoding none.
 
 A container's own count of frames is a claim: files are cut short, edit lists hide frames, streams begin before their
-first key frame. A decoder that is asked for a frame that never comes may repeat another one, or search for ever while it
-holds the interpreter lock (decord issues 269 and 373). So a frame counts here when its whole packet is in the file, the
-container shows it, and a key frame comes before it.
+first key frame. A decoder that is asked for a frame that never comes may repeat another one, or search for ever while
+it holds the interpreter lock (decord issues 269 and 373). So a frame counts here when its whole packet is in the file,
+the container shows it, and a key frame comes before it. (A file with damage inside its packets fails when it is read.)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 from jaxtyping import Float, Int
 
@@ -28,6 +29,8 @@ from jepa_video.decoding.lengths import is_cut_short
 
 NOMINAL_RATE = Fraction(25)
 """Frames per second of a stream that states none."""
+COMMON_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""FFmpeg's names of MP4 with its relatives, and of Matroska with WebM."""
 
 
 class Packet(NamedTuple):
@@ -53,12 +56,9 @@ class FrameIndex:
     """Seconds."""
     numbered: bool
     """The packets carry no usable times: frames are known by counting from the first one, at the nominal rate."""
-    container: str
-    """FFmpeg's name of the format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
-    codec: str
-    """FFmpeg's name of the coding, such as "h264"."""
-    bits: int
-    """Of each colour of a pixel."""
+    oddity: str | None
+    """What makes decord 0.6 or torchcodec 0.11 give other frames than decoding from the start does; None for files of
+    the common kind, of which all back ends give the same frames."""
 
     @property
     def timestamps(self) -> Float[np.ndarray, "frames"]:
@@ -123,16 +123,18 @@ def read_index(path: str, container: InputContainer, stream: VideoStream) -> Fra
             times = np.arange(sum(1 for _ in container.decode(stream)))
     if not len(times) or not format_:
         raise UnreadableSample(path, "holds no frame that can be decoded")
-    keys = times[:1] if numbered else np.sort([packet.pts for packet in packets if packet.key])
+    keys = (
+        times[:1]
+        if numbered
+        else np.unique([packet.pts for packet in packets if packet.key and packet.pts is not None])
+    )
     rate = stream.average_rate or NOMINAL_RATE
     return FrameIndex(
         pts=times,
         keys=keys,
         time_base=1 / rate if numbered else stream.time_base or 1 / rate,
         numbered=numbered,
-        container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
-        bits=max(component.bits for component in format_.components),
+        oddity=_oddity(packets, container, stream, format_),
     )
 
 
@@ -157,3 +159,30 @@ def _times(packets: list[Packet], container: InputContainer, stream: VideoStream
     shown = [packet.pts for packet in decodable if packet.shown and packet.pts is not None and packet.pts >= times[0]]
     unique = np.unique(np.asarray(shown, np.int64))
     return unique if len(times) == len(decodable) and len(unique) == len(shown) else None
+
+
+def _oddity(packets: list[Packet], container: InputContainer, stream: VideoStream, format_: VideoFormat) -> str | None:
+    """See `FrameIndex.oddity`; each was met, with frames that were wrong, late or missing without a word."""
+    bits = max(component.bits for component in format_.components)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    halved = (format_.chroma_width(2), format_.chroma_height(2)) != (2, 2)
+    if container.format.name not in COMMON_CONTAINERS:
+        return f"{container.format.name} files"
+    if bits != 8:
+        return f"colours of {bits} bits"
+    if halved and (width % 2 or height % 2):
+        return f"the odd size {width} x {height}"
+    if not all(packet.shown for packet in packets):
+        return "files whose edit list hides frames"
+    return "open groups of pictures" if _has_open_groups(packets) else None
+
+
+def _has_open_groups(packets: list[Packet]) -> bool:
+    """Whether a frame that is shown before a key frame is stored after it, and so refers to the group before."""
+    latest_key = None
+    for packet in packets:
+        if packet.key:
+            latest_key = packet.pts
+        elif latest_key is not None and packet.pts is not None and packet.pts < latest_key:
+            return True
+    return False

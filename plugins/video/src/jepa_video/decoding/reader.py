@@ -22,4 +22,4 @@ class Reader(Protocol):
 
 
 class Unsuited(Exception):
-    """The back end would read this file wrongly or not at all; PyAV reads it."""
+    """The back end would not give the frames of the file's index; PyAV does."""

