@@ -86,11 +86,10 @@ def _facts(view: ViewStatistics, grid: TokenGrid) -> list[tuple[str, str]]:
             f"context in {view.context_rate.min():.1%}, target in {view.target_rate.min():.1%} of the samples",
         ),
     ]
-    if view.unlimited_rate is not None:
+    if view.unlimited_rate is not None and view.unevenness_along is not None:
         facts.append(("context before the length rule", f"{view.unlimited_rate.sum():.1f} on average"))
-        facts.append(
-            ("length rule's bias", f"{view.unevenness:.1%} at most, over rows of every axis, sampling noise included")
-        )
+        biases = [f"{bias:.1%} over {axis}" for axis, bias in zip(grid.axes, view.unevenness_along, strict=True)]
+        facts.append(("length rule's bias", f"{', '.join(biases)} at most, sampling noise included"))
     if view.redrawn is not None:
         facts.append(("redrawn", f"{view.redrawn:.1%} of the samples; {view.stored:.2%} took a stored layout"))
     return facts

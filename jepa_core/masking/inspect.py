@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -64,8 +63,8 @@ class ViewStatistics:
     """Share of the samples that took a stored layout, likewise."""
 
     @property
-    def unevenness(self) -> float | None:
-        """Largest relative deviation, over rows of every axis, of context_rate / unlimited_rate from its mean ratio.
+    def unevenness_along(self) -> list[float] | None:
+        """Per axis the largest relative deviation of context_rate / unlimited_rate from the mean ratio.
 
         0 where the length rule takes the same share of every row, column and so on: it then has no bias.
         """
@@ -74,8 +73,12 @@ class ViewStatistics:
         ratio = self.context_rate.mean() / self.unlimited_rate.mean()
         pairs = zip(along_axes(self.context_rate), along_axes(self.unlimited_rate), strict=True)
         # Where nothing is visible before the rule (the public code's last row), nothing can be taken.
-        deviations = [abs(after[before > 0] / before[before > 0] / ratio - 1).max() for after, before in pairs]
-        return float(max(deviations))
+        return [float(abs(after[before > 0] / before[before > 0] / ratio - 1).max()) for after, before in pairs]
+
+    @property
+    def unevenness(self) -> float | None:
+        """The largest of `unevenness_along`."""
+        return None if self.unevenness_along is None else max(self.unevenness_along)
 
 
 @dataclass(frozen=True)
@@ -118,46 +121,70 @@ def measure(
         purpose: what the run uses the seed for, see `SampleRandom.of`.
         batch_size: matters only to strategies whose masks depend on the batch (legacy prefixes).
     """
-    batches = [range(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
-    keys = [[SampleKey(0, index) for index in batch] for batch in batches]
-
-    def streams() -> list[SampleRandom]:
-        return [SampleRandom.of(seed, batch, purpose) for batch in keys]
-
-    views = list(zip(*map(strategy, streams()), strict=True))
-    unlimited = redraws = [None] * len(views)
-    if isinstance(strategy, Unlimited):
-        unlimited = [np.concatenate(each) for each in zip(*map(strategy.unlimited, streams()), strict=True)]
-    if isinstance(strategy, Redrawing):
-        redraws = [np.concatenate(each) for each in zip(*map(strategy.redraws, streams()), strict=True)]
-    statistics = map(partial(_statistics, strategy.grid), strategy.budgets, views, unlimited, redraws)
-    return MaskStatistics(strategy.grid, samples, batch_size, tuple(statistics))
+    tallies = [_Tally(strategy.grid) for _ in strategy.budgets]
+    for start in range(0, samples, batch_size):
+        keys = [SampleKey(0, index) for index in range(start, min(start + batch_size, samples))]
+        streams = partial(SampleRandom.of, seed, keys, purpose)
+        unlimited = strategy.unlimited(streams()) if isinstance(strategy, Unlimited) else (None,) * len(tallies)
+        redraws = strategy.redraws(streams()) if isinstance(strategy, Redrawing) else (None,) * len(tallies)
+        for tally, view, seen, redrawn in zip(tallies, strategy(streams()), unlimited, redraws, strict=True):
+            tally.add(view, seen, redrawn)
+    views = [tally.statistics(budget) for tally, budget in zip(tallies, strategy.budgets, strict=True)]
+    return MaskStatistics(strategy.grid, samples, batch_size, tuple(views))
 
 
-def _statistics(
-    grid: TokenGrid,
-    budget: TokenBudget,
-    batches: Sequence[MaskView],
-    unlimited: Bool[np.ndarray, "samples tokens"] | None,
-    redraws: Int64[np.ndarray, "samples"] | None,
-) -> ViewStatistics:
-    context = np.concatenate([_members(view.context, grid) for view in batches])
-    target = np.concatenate([_members(view.targets.flatten(1), grid) for view in batches])
-    lengths = [(view.context.shape[1], view.targets.shape[2]) for view in batches]
-    (fewest_context, fewest_target), (most_context, most_target) = np.min(lengths, 0), np.max(lengths, 0)
-    return ViewStatistics(
-        budget=budget,
-        context_tokens=(int(fewest_context), int(most_context)),
-        target_tokens=(int(fewest_target), int(most_target)),
-        context_rate=context.mean(0).reshape(grid.shape),
-        target_rate=target.mean(0).reshape(grid.shape),
-        unlimited_rate=None if unlimited is None else unlimited.mean(0).reshape(grid.shape),
-        target_overlap=1 - int(target.sum()) / sum(view.targets.numel() for view in batches),
-        leaking=float((context & target).any(1).mean()),
-        unused=1 - float((context | target).mean()),
-        redrawn=None if redraws is None else float((redraws > 0).mean()),
-        stored=None if redraws is None else float((redraws > ROUNDS).mean()),
-    )
+class _Tally:
+    """Sums over the batches of one view: the masks themselves would fill gigabytes on large grids."""
+
+    def __init__(self, grid: TokenGrid) -> None:
+        self._grid = grid
+        self._samples = self._predicted = self._leaking = 0
+        self._context, self._target, self._used = (np.zeros(grid.num_tokens, dtype=np.int64) for _ in range(3))
+        self._unlimited: Int64[np.ndarray, "tokens"] | None = None
+        self._redraws: list[Int64[np.ndarray, "batch"]] = []
+        self._lengths: list[tuple[int, int]] = []
+
+    def add(
+        self,
+        view: MaskView,
+        unlimited: Bool[np.ndarray, "batch tokens"] | None,
+        redraws: Int64[np.ndarray, "batch"] | None,
+    ) -> None:
+        """Count one batch."""
+        context, target = _members(view.context, self._grid), _members(view.targets.flatten(1), self._grid)
+        self._samples += len(context)
+        self._predicted += view.targets.numel()
+        self._leaking += int((context & target).any(1).sum())
+        self._context += context.sum(0)
+        self._target += target.sum(0)
+        self._used += (context | target).sum(0)
+        self._lengths.append((view.context.shape[1], view.targets.shape[2]))
+        if unlimited is not None:
+            self._unlimited = unlimited.sum(0) + (0 if self._unlimited is None else self._unlimited)
+        if redraws is not None:
+            self._redraws.append(redraws)
+
+    def statistics(self, budget: TokenBudget) -> ViewStatistics:
+        """What was counted, as shares."""
+        samples, shape = self._samples, self._grid.shape
+        (fewest_context, fewest_target), (most_context, most_target) = (
+            np.min(self._lengths, 0),
+            np.max(self._lengths, 0),
+        )
+        redraws = np.concatenate(self._redraws) if self._redraws else None
+        return ViewStatistics(
+            budget=budget,
+            context_tokens=(int(fewest_context), int(most_context)),
+            target_tokens=(int(fewest_target), int(most_target)),
+            context_rate=(self._context / samples).reshape(shape),
+            target_rate=(self._target / samples).reshape(shape),
+            unlimited_rate=None if self._unlimited is None else (self._unlimited / samples).reshape(shape),
+            target_overlap=1 - int(self._target.sum()) / self._predicted,
+            leaking=self._leaking / samples,
+            unused=1 - float(self._used.mean()) / samples,
+            redrawn=None if redraws is None else float((redraws > 0).mean()),
+            stored=None if redraws is None else float((redraws > ROUNDS).mean()),
+        )
 
 
 def _members(cells: Int[Tensor, "batch count"], grid: TokenGrid) -> Bool[np.ndarray, "batch tokens"]:
@@ -173,6 +200,8 @@ def _as_dict(view: ViewStatistics, grid: TokenGrid) -> dict[str, Any]:
         "unlimited_rate": view.unlimited_rate,
     }
     plain = asdict(view) | {"unevenness": view.unevenness}
+    if view.unevenness_along is not None:
+        plain["unevenness_along"] = dict(zip(grid.axes, view.unevenness_along, strict=True))
     for name, rate in rates.items():
         if rate is not None:
             by_axis = zip(grid.axes, along_axes(rate), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,13 +29,14 @@ COLOURS = {
 
 _INK, _CONTEXT, _TARGET = "#2d3340", "#316cbe", "#e07a28"
 _WIDTH, _LINES, _HEAD = 11.0, 2.6, 0.9  # inches
-_MAX_EXAMPLES, _MAX_VOLUMES = 6, 3
+_MAX_EXAMPLES, _MAX_VOLUMES, _MAX_SLICES = 6, 3, 8
 
 
 def draw(statistics: MaskStatistics, examples: Sequence[MaskView], path: Path) -> None:
     """Write a picture: for every mask view some samples, two maps of rates, and the rates along every axis.
 
-    The last axis runs to the right, the one before it downwards; slices along any axes before stand side by side.
+    The last axis runs to the right, the one before it downwards; slices along any axes before stand side by side,
+    eight of them at most, evenly spread (the rates along every axis show all).
 
     Args:
         statistics: see `jepa_core.masking.inspect.measure`.
@@ -158,10 +160,16 @@ def _label(axes: Any, vertical: str, horizontal: str) -> None:
 
 
 def _label_slices(axes: Any, grid: TokenGrid) -> None:
-    columns = grid.shape[-1]
-    slices = range(grid.num_tokens // (grid.shape[-2] * columns))
-    axes.set_xticks([(columns - 1) / 2 + each * (columns + 1) for each in slices], [str(each) for each in slices])
+    columns, shown = grid.shape[-1], _slices(grid)
+    places = [(columns - 1) / 2 + number * (columns + 1) for number in range(len(shown))]
+    axes.set_xticks(places, [str(each) for each in shown])
     axes.set_xlabel(f"{' x '.join(grid.axes[:-2])}; inside a slice {grid.axes[-1]}", fontsize=9, color=_INK)
+
+
+def _slices(grid: TokenGrid) -> list[int]:
+    """Which slices along the leading axes are shown, in row-major order: the first, the last and some between."""
+    count = math.prod(grid.shape[:-2])
+    return np.rint(np.linspace(0, count - 1, min(count, _MAX_SLICES))).astype(int).tolist()
 
 
 def _aspect(grid: TokenGrid) -> Literal["auto", "equal"]:
@@ -171,6 +179,6 @@ def _aspect(grid: TokenGrid) -> Literal["auto", "equal"]:
 
 def _flat(values: np.ndarray, grid: TokenGrid, fill: float) -> np.ndarray:
     """(*grid, ...) as a plane: slices along the leading axes side by side, one cell of `fill` between them."""
-    planes = values.reshape(-1, *(1, *grid.shape)[-2:], *values.shape[grid.num_axes :])
+    planes = values.reshape(-1, *(1, *grid.shape)[-2:], *values.shape[grid.num_axes :])[_slices(grid)]
     gaps = np.full_like(planes[:, :, :1], fill)
     return np.concatenate([*np.concatenate([planes, gaps], 2)], 1)[:, :-1]
