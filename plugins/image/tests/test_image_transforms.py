@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from jepa_image.transforms import ATTEMPTS, Box, EvaluationTransform, Normalise, TrainingTransform, random_box
+from jepa_core.crops import ATTEMPTS, Normalise, random_box
+from jepa_image.transforms import EvaluationTransform, TrainingTransform
 
 PLAIN = Normalise((0.0,), (1.0,))
 
@@ -27,44 +28,6 @@ def seeded(seed: int) -> torch.Generator:
 
 def pixels(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=seeded(0))
-
-
-def draws(count: int, seed: int = 0) -> list[list[float]]:
-    return torch.rand(count, 2 * ATTEMPTS + 2, generator=seeded(seed)).tolist()
-
-
-class TestRandomBox:
-    @pytest.mark.parametrize(("height", "width"), [(28, 28), (375, 500), (500, 375)])
-    def test_stays_inside_and_keeps_to_scale_and_ratio(self, height: int, width: int):
-        for row in draws(500):
-            box = random_box(height, width, (0.3, 1.0), (3 / 4, 4 / 3), row)
-            assert 0 <= box.top <= height - box.height
-            assert 0 <= box.left <= width - box.width
-            assert 0.28 < box.height * box.width / (height * width) <= 1
-            assert 0.7 < box.width / box.height < 1.42
-
-    def test_area_is_uniform_over_the_range(self):
-        shares = [
-            box.height * box.width / 1e6
-            for row in draws(4000)
-            for box in [random_box(1000, 1000, (0.2, 0.5), (1.0, 1.0), row)]
-        ]
-        counts = torch.histc(torch.tensor(shares), bins=3, min=0.2, max=0.5) / 4000
-        assert counts.tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
-
-    def test_every_border_is_reached(self):
-        boxes = [random_box(10, 10, (0.5, 0.5), (1.0, 1.0), row) for row in draws(300)]
-        assert {box.top for box in boxes} == {0, 1, 2, 3}
-        assert {box.left for box in boxes} == {0, 1, 2, 3}
-
-    @pytest.mark.parametrize(
-        ("height", "width", "expected"),
-        [(10, 1000, Box(0, 493, 10, 13)), (1000, 10, Box(493, 0, 13, 10)), (1, 1, Box(0, 0, 1, 1))],
-    )
-    def test_impossible_shape_gives_the_largest_centred_crop_of_an_allowed_ratio(
-        self, height: int, width: int, expected: Box
-    ):
-        assert random_box(height, width, (0.9, 1.0), (3 / 4, 4 / 3), draws(1)[0]) == expected
 
 
 class TestTrainingTransform:
@@ -152,14 +115,3 @@ class TestEvaluationTransform:
         raw = torch.zeros(1, 9, 27, dtype=torch.uint8)
         raw[:, :, 9:18] = 255
         assert evaluation((9, 9), (9, 9))(raw, seeded(0)).min() == 1
-
-
-class TestNormalise:
-    def test_one_number_per_channel_or_one_for_all(self):
-        raw = torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1)
-        assert Normalise((0.0, 0.5, 0.2), (1.0, 0.5, 0.1))(raw).flatten().tolist() == pytest.approx([0, 1, 0], abs=1e-6)
-        assert Normalise((0.2,), (0.2,))(raw).flatten().tolist() == pytest.approx([-1, 4, 0], abs=1e-6)
-
-    def test_undo_gives_back_the_values(self):
-        normalise, raw = Normalise((0.4, 0.5), (0.3, 0.2)), pixels(2, 4, 4)
-        assert torch.allclose(normalise.undo(normalise(raw)), raw / 255, atol=1e-6)

@@ -72,7 +72,8 @@ class ImageModality(Modality):
 
     def transform(self, config: ImageConfig, train: bool) -> Transform:
         """Random crop and mirror, or resize and centre crop; both normalise."""
-        from jepa_image.transforms import EvaluationTransform, Normalise, TrainingTransform
+        from jepa_core.crops import Normalise
+        from jepa_image.transforms import EvaluationTransform, TrainingTransform
 
         normalise = Normalise(config.mean, config.std)
         if train:
@@ -99,7 +100,7 @@ class ImageModality(Modality):
 
         Values beyond [0, 1] (measurements in .npy files) are squeezed into it, image by image.
         """
-        from jepa_image.transforms import Normalise
+        from jepa_core.crops import Normalise
 
         values = Normalise(config.mean, config.std).undo(signal.detach().float())
         values = values[:3] if len(values) >= 3 else values[:1].expand(3, -1, -1)
