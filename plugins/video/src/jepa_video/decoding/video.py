@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -139,14 +140,11 @@ def _open(path: str, backend: str) -> _Opened:
         return _Opened(os.getpid(), PictureReader([path]), None, 1, still=True)
     preferred = opener(backend)
     container, stream = open_container(path)
-    try:
+    with ExitStack() as stack:
+        stack.callback(container.close)
         index = read_index(path, container, stream)
         reader = preferred_reader(path, index, backend, preferred) if preferred else None
-    except BaseException:
-        container.close()
-        raise
-    if reader is None:
-        reader = PyAVReader(path, index, (container, stream))
-    else:
-        container.close()
-    return _Opened(os.getpid(), reader, index.timestamps, len(index.pts))
+        if reader is None:
+            stack.pop_all()
+            reader = PyAVReader(path, index, (container, stream))
+    return _Opened(os.getpid(), reader, index.timestamps, len(index.pts), still=container.format.name.endswith("_pipe"))
