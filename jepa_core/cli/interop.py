@@ -19,15 +19,30 @@ def register(app: typer.Typer) -> None:
         path: Annotated[
             Path, typer.Argument(help="A .safetensors, .pth.tar or .pt file, or a model's folder.", show_default=False)
         ],
-        out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to make.", show_default=False)],
+        out: Annotated[
+            Path,
+            typer.Option(
+                metavar="RUN",
+                help="The run folder to make; for an attentive classifier, the .safetensors file.",
+                show_default=False,
+            ),
+        ],
         overrides: Overrides = None,
         layout: Annotated[
             str | None, typer.Option("--format", help="The file's layout; recognised if left out.")
         ] = None,
     ) -> None:
-        """Make a run folder from weights of another program; what the file does not tell is given with --set."""
+        """Make a run folder from weights of another program; what the file does not tell is given with --set.
+
+        An attentive classifier goes into a file, RUN/probes/NAME.safetensors, which
+        jepa_core.probes.stored.load_classifier reads.
+        """
         from jepa_core import interop
 
+        if out.suffix == interop.SUFFIX:
+            classifier = interop.import_classifier(path, out, overrides or ())
+            typer.echo(f"{out}: a classifier of {classifier.linear.out_features} classes, imported from {path.name}")
+            return
         imported = interop.import_weights(path, out, overrides or (), layout)
         given = {interop.key_of(override) for override in overrides or ()}
         typer.echo(f"{out}: {', '.join(imported.weights)} imported from {path.name}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jepa_core.checkpoint import Tensors, Which
 from jepa_core.errors import CheckpointError, PluginError, UsageError
+from jepa_core.interop.classifiers import SUFFIX, classifiers_in
 from jepa_core.interop.files import Foreign
 from jepa_core.model import Parts
 from jepa_core.plugin import WeightFormat
@@ -134,6 +135,11 @@ def recognise(foreign: Foreign) -> WeightFormat:
     if found:
         names = " and ".join(layout.name for layout in found)
         raise CheckpointError(f"{foreign.path}: could be {names}. Choose with --format.")
+    if classifiers_in(foreign):
+        raise CheckpointError(
+            f"{foreign.path}: an attentive classifier, and no encoder. It goes into a file, beside the run of its "
+            f"encoder: --out RUN/probes/NAME{SUFFIX}"
+        )
     names = ", ".join(list(foreign.content)[:5])
     raise CheckpointError(
         f"{foreign.path}: no known layout; it begins with {names}. Known: {', '.join(known)}. "

@@ -265,6 +265,16 @@ def test_hugging_face_weights_inside_another_model_or_without_a_config_are_read(
         assert same(plain.weights[part], alone.weights[part])
 
 
+def test_a_classifier_of_hugging_face_gives_its_networks_and_says_what_is_left_out(caplog: pytest.LogCaptureFixture):
+    foreign = read_foreign(HUGGING_FACE)
+    head = {"pooler.query_tokens": torch.zeros(1, 1, 48), "classifier.bias": torch.zeros(5)}
+    whole = Foreign(HUGGING_FACE, {f"vjepa2.{name}": value for name, value in foreign.content.items()} | head)
+    assert same(
+        HuggingFaceVJepa2().read(whole).weights["encoder"], HuggingFaceVJepa2().read(foreign).weights["encoder"]
+    )
+    assert [record.message for record in caplog.records if "classifier is left out" in record.message]
+
+
 @pytest.mark.parametrize(
     ("name", "override", "reason"),
     [

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from jepa_core.checkpoint import RunFolder, load_encoder, load_strictly, read_tensors
-from jepa_core.interop import import_weights
+from jepa_core.interop import import_classifier, import_weights
 from jepa_core.masking import MaskView
 from jepa_core.model import JEPA, Encoder, Parts
 from jepa_core.nn.tokens import take_tokens
+from jepa_core.probes.stored import load_classifier
 
 PARITY = Path(__file__).parent / "parity"
 GIVEN = {
@@ -110,6 +111,14 @@ def test_the_loss_is_the_mean_over_both_views(public: Imported):
     both, _ = model(clip, (public.view, public.view), targets)
     assert first.mean().item() == pytest.approx(losses[0], abs=1e-5)
     assert both.mean().item() == pytest.approx(sum(losses) / 2, abs=1e-5)
+
+
+@torch.no_grad()
+def test_logits_of_the_attentive_classifier(public: Imported, tmp_path: Path):
+    source = PARITY / ("meta-vjepa" if public.told["source"] == "vjepa" else "meta-vjepa2") / "classifier.pt"
+    import_classifier(source, tmp_path / "probe.safetensors", ["heads=2"])
+    logits = load_classifier(tmp_path / "probe.safetensors")(public.target(public.io["clip"]))
+    require_close(logits, public.io["attentive_logits"])
 
 
 @torch.no_grad()

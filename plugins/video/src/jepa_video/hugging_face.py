@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from jepa_core.interop.official import EPS, cannot_hold, from_official, mask_tok
 from jepa_video.config import VideoConfig
 from jepa_video.interop import OfficialVJepa2, official, require_clips
 
+logger = logging.getLogger(__name__)
+
 _PROJECTION, _EMBED = "encoder.embeddings.patch_embeddings.proj", "predictor.embeddings.predictor_embeddings"
 _MASK_TOKENS = "predictor.embeddings.mask_tokens"
+_CLASSIFIER = ("pooler.", "classifier.")
 NAMES = Names(
     outside={
         f"{ours}.{kind}": f"{theirs}.{kind}"
@@ -51,6 +55,8 @@ class HuggingFaceVJepa2:
 
     def read(self, foreign: Foreign) -> Imported:
         """Encoder and predictor; which of the two encoders it was trained as, the file does not say."""
+        if any(name.startswith(_CLASSIFIER) for name in foreign.tensors()):
+            logger.warning("%s: its classifier is left out; the public code's own file can be imported", foreign.path)
         tensors = NAMES.from_hugging_face(_named(foreign), foreign.path)
         tokens = tensors.pop(_MASK_TOKENS, torch.empty(0))
         predictor = {name: value for name, value in tensors.items() if name.startswith("predictor")}
@@ -85,8 +91,9 @@ class HuggingFaceVJepa2:
 
 
 def _named(foreign: Foreign) -> Tensors:
-    """Tensors under VJEPA2Model's names, also where it is a part of another model."""
-    return {name.removeprefix("vjepa2."): value for name, value in foreign.tensors().items()}
+    """Tensors under VJEPA2Model's names, also where it is a part of a classifier; what that adds is not among them."""
+    named = {name.removeprefix("vjepa2."): value for name, value in foreign.tensors().items()}
+    return {name: value for name, value in named.items() if not name.startswith(_CLASSIFIER)}
 
 
 def _config(encoder: ViTConfig, video: VideoConfig) -> dict[str, Any]:
