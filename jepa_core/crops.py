@@ -51,6 +51,17 @@ def random_box(
     return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
+def covering_size(height: int, width: int, cover: tuple[int, int]) -> tuple[int, int]:
+    """The smallest size of the same shape that covers (height, width) = `cover`: one side fits, the other is longer.
+
+    >>> covering_size(720, 1280, (224, 224))
+    (224, 398)
+    """
+    if cover[0] * width > cover[1] * height:
+        return cover[0], cover[0] * width // height
+    return cover[1] * height // width, cover[1]
+
+
 @dataclass(frozen=True)
 class Normalise:
     """Values of mean 0 and deviation 1 per channel, the first axis; bytes are taken as shares of 255."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_core.crops import ATTEMPTS, Box, Normalise, random_box
+from jepa_core.crops import ATTEMPTS, Box, Normalise, covering_size, random_box
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -53,6 +53,20 @@ class TestRandomBox:
         self, height: int, width: int, expected: Box
     ):
         assert random_box(height, width, (0.9, 1.0), (3 / 4, 4 / 3), draws(1)[0]) == expected
+
+
+class TestCoveringSize:
+    @pytest.mark.parametrize(("height", "width"), [(10, 10), (375, 500), (500, 375), (1, 200), (7, 3)])
+    @pytest.mark.parametrize("cover", [(8, 8), (16, 24), (24, 16)])
+    def test_covers_and_touches_one_side(self, height: int, width: int, cover: tuple[int, int]):
+        size = covering_size(height, width, cover)
+        assert size[0] >= cover[0]
+        assert size[1] >= cover[1]
+        assert size[0] == cover[0] or size[1] == cover[1]
+
+    def test_keeps_the_shape(self):
+        assert covering_size(480, 640, (240, 240)) == (240, 320)
+        assert covering_size(640, 480, (240, 240)) == (320, 240)
 
 
 class TestNormalise:

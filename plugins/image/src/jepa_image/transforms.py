@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from jepa_core.crops import ATTEMPTS, Normalise, random_box
+from jepa_core.crops import ATTEMPTS, Normalise, covering_size, random_box
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,6 @@ class EvaluationTransform:
         self, raw: Shaped[Tensor, "channels _ _"], generator: Generator
     ) -> Float[Tensor, "channels height width"]:
         """(C, H, W) of any size to (C, *size)."""
-        height, width = raw.shape[-2:]
-        cover_height, cover_width = self.cover
-        if cover_height * width > cover_width * height:
-            cover_width = cover_height * width // height
-        else:
-            cover_height = cover_width * height // width
-        resized = [cover_height, cover_width]
+        resized = list(covering_size(*raw.shape[-2:], self.cover))
         pixels = F.resize(raw, resized, InterpolationMode(self.interpolation))  # returns raw where it fits
         return self.normalise(F.center_crop(pixels, list(self.size)))

@@ -58,9 +58,12 @@ _INHERITED = list[_Opened]()
 class Video:
     """Frames by index. It opens its file at first use, and again in another process: it pickles as a path."""
 
-    def __init__(self, path: str, backend: str = "auto") -> None:
-        """See `open_video`, which also looks whether the file can be read."""
-        self.path, self.backend = path, backend
+    def __init__(self, path: str, backend: str = "auto", part: tuple[int, int] = (0, 1)) -> None:
+        """See `open_video`, which also looks whether the file can be read.
+
+        `part` is for those who choose clips: the number of a part, from 0, and how many equal parts there are.
+        """
+        self.path, self.backend, self.part = path, backend, part
         self._opened: _Opened | None = None
 
     @property
@@ -125,9 +128,9 @@ class Video:
         """Close."""
         self.close()
 
-    def __reduce__(self) -> tuple[type[Video], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[Video], tuple[str, str, tuple[int, int]]]:
         """Travels as a path: handles do not."""
-        return Video, (self.path, self.backend)
+        return Video, (self.path, self.backend, self.part)
 
 
 def _open(path: str, backend: str) -> _Opened:

@@ -18,8 +18,8 @@ from jepa_video.decoding.index import FrameIndex
 from jepa_video.decoding.reader import Unsuited
 
 NO_REPEATS: Any = 1e-9
-"""Share of frames that decord may replace by their neighbours: it does that without a word by default, and 0 would allow
-any number. (A share is documented; type checkers see only the default of -1.)"""
+"""Share of frames that decord may replace by their neighbours: by default it does that without a word, and 0 would
+allow any number. (Documented as a share; a type checker sees the default, an int.)"""
 
 
 class DecordReader:
