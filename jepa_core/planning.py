@@ -51,7 +51,8 @@ class Parameters:
     predictor: int
     """The predictor."""
     encoder_as_published: int | None
-    """For a named size: with a class token, learned positions and a head of 1000 classes, as papers count."""
+    """For a named size on a grid of two axes: with a class token, learned positions and a head of 1000 classes, as
+    papers count."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _parameters(parts: Parts, model: JEPA) -> Parameters:
     encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
     predictor = sum(parameter.numel() for parameter in model.predictor.parameters())
     section, published = parts.config.encoder, None
-    if isinstance(section, ViTConfig) and section.size and section.positions != "learned":
+    if isinstance(section, ViTConfig) and section.size and section.positions != "learned" and parts.grid.num_axes == 2:
         width = section.dimensions[0]
         if section.dimensions == ViTConfig(size=section.size).dimensions:
             published = encoder + width + (parts.grid.num_tokens + 1) * width + 1000 * (width + 1)
