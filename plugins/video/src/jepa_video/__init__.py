@@ -1,1 +1,1 @@
-"""The video plugin of jepa-core; nothing is registered yet."""
+"""Video for jepa-core: V-JEPA (`jepa_video.plugin` holds what is registered)."""

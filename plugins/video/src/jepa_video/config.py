@@ -11,7 +11,7 @@ from jepa_core.config.fields import Range, ShareRange, Sides, require_multiples,
 from jepa_core.config.files import FileSection
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BUILTIN_STATISTICS = {"moving-fashion": ((0.2,), (0.3,))}
+BUILTIN_STATISTICS = {"moving-fashion": ((0.2218,), (0.3314,))}
 """Mean and standard deviation of the training part of each built-in data set."""
 
 Backend = Literal["decord", "torchcodec", "pyav"]
