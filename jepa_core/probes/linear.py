@@ -11,19 +11,19 @@ features, as in any textbook.
 from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from jepa_core.builtin import LinearProbeConfig
-from jepa_core.errors import DataError
 from jepa_core.masking import seed_of
 from jepa_core.probes import FeatureKind, Features, Score
+from jepa_core.probes.selection import SPLIT, Grid, choose, cosine, random_batches, stratified
 
 # Curvature of a softmax's cross-entropy in units of the features' variance: p (1 - p), a typical value. Any constant
 # gives the same optimum.
@@ -31,10 +31,6 @@ _CURVATURE = 0.1
 # Axes with less than this share of the largest variance are rounding noise of fp32.
 _NOISE = 1e-7
 _BETAS, _EPS = (0.9, 0.999), 1e-8
-SPLIT, BATCHES = range(2)
-
-Grid = list[tuple[float, float]]
-"""Learning rate and weight decay of every head."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,14 @@ def _logits(
     return (x @ weight.flatten(1)).unflatten(1, bias.shape) + bias
 
 
+def _answers(
+    heads: Heads, features: Float[Tensor, "samples dim"], labels: Int[Tensor, "samples"]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels in parts of bounded memory."""
+    for part, truth in zip(features.split(1024), labels.split(1024), strict=True):
+        yield heads.logits(part), truth
+
+
 class LinearProbe:
     """Chooses learning rate and weight decay on a part of the training split, then refits on all of it."""
 
@@ -103,7 +107,7 @@ class LinearProbe:
         grid = list(itertools.product(self.config.learning_rates, self.config.weight_decays))
         held_out = stratified(train.labels, self.config.validation, seed_of(seed, SPLIT))
         fitted = self.fit(train.pooled[~held_out], train.labels[~held_out], num_classes, grid, seed)
-        best, accuracy = choose(fitted, train.pooled[held_out], train.labels[held_out])
+        best, accuracy = choose(_answers(fitted, train.pooled[held_out], train.labels[held_out]))
         final = self.fit(train.pooled, train.labels, num_classes, [grid[best]], seed)
         correct = torch.cat(
             [
@@ -134,13 +138,13 @@ class LinearProbe:
         scale = (_CURVATURE / curvature.clamp(min=1e-30)).sqrt()
         weight, bias = x.new_zeros(x.shape[1], len(grid), num_classes), x.new_zeros(len(grid), num_classes)
         adam = Adam([weight, bias])
-        batches = _batches(len(x), self.config.batch_size, self.config.steps, seed)
+        batches = random_batches(len(x), self.config.batch_size, self.config.steps, seed)
         for step, chosen in enumerate(batches):
             batch, effective = x[chosen], scale * weight
             # d cross-entropy / d logits, in closed form
             error = (_logits(batch, effective, bias).softmax(-1) - onehot[chosen][:, None]) / len(batch)
             slope = (batch.T @ error.flatten(1)).unflatten(1, bias.shape)
-            adam.move([scale * (slope + decays * effective), error.sum(0)], rates * _cosine(step, self.config.steps))
+            adam.move([scale * (slope + decays * effective), error.sum(0)], rates * cosine(step, self.config.steps))
         return Heads(axes, scale * weight, bias)
 
 
@@ -162,46 +166,3 @@ class Adam:
             m.lerp_(g, 1 - _BETAS[0])
             v.lerp_(g * g, 1 - _BETAS[1])
             p.sub_(rate * (m / unbias_first) / ((v / unbias_second).sqrt() + _EPS))
-
-
-def _cosine(step: int, steps: int) -> float:
-    return 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _batches(num_samples: int, batch_size: int, steps: int, seed: int) -> list[Tensor]:
-    """Indices of `steps` batches, whole epochs in random order; a last part smaller than a batch is left out."""
-    generator = torch.Generator().manual_seed(seed_of(seed, BATCHES))
-    size = min(batch_size, num_samples)
-    epochs = math.ceil(steps / (num_samples // size))
-    orders = [torch.randperm(num_samples, generator=generator).split(size) for _ in range(epochs)]
-    return [batch for order in orders for batch in order if len(batch) == size][:steps]
-
-
-def stratified(labels: Int[Tensor, "samples"], share: float, seed: int) -> Bool[Tensor, "samples"]:
-    """Which training samples are held out: about `share` of each class, at least one and never all of it.
-
-    Raises:
-        DataError: every class has a single sample.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for members in (torch.nonzero(labels.cpu() == c)[:, 0] for c in labels.cpu().unique()):
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    if not held_out.any():
-        raise DataError(
-            f"a linear probe chooses its head on held-out training samples, and no class has two of the {len(labels)} "
-            "training samples. Give it more labelled samples, or use another probe: jepa eval RUN --probe knn"
-        )
-    return held_out.to(labels.device)
-
-
-def choose(heads: Heads, features: Float[Tensor, "samples dim"], labels: Int[Tensor, "samples"]) -> tuple[int, float]:
-    """The head with the highest accuracy, among equals the lowest cross-entropy; and that accuracy."""
-    hits, loss = heads.bias.new_zeros(len(heads.bias)), heads.bias.new_zeros(len(heads.bias))
-    for part, truth in zip(features.split(1024), labels.split(1024), strict=True):
-        logits = heads.logits(part)
-        hits += (logits.argmax(-1) == truth[:, None]).sum(0)
-        loss -= logits.log_softmax(-1)[torch.arange(len(truth)), :, truth].sum(0)
-    best = max(range(len(hits)), key=lambda head: (int(hits[head]), -float(loss[head])))
-    return best, int(hits[best]) / len(labels)
