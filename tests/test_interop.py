@@ -186,6 +186,12 @@ def test_a_damaged_file_is_an_error_of_one_line(tmp_path: Path, name: str, conte
         read_foreign(tmp_path / name)
 
 
+@pytest.mark.parametrize("modern", [True, False])
+def test_torch_files_of_both_formats_are_read(tmp_path: Path, modern: bool):
+    torch.save({"TOY": {"A": torch.ones(2)}}, tmp_path / "file.pt", _use_new_zipfile_serialization=modern)
+    assert torch.equal(read_foreign(tmp_path / "file.pt").tensors("TOY")["A"], torch.ones(2))
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (pytest.fail, ("code of a pickle was run",))

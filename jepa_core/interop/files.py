@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,8 @@ def read_foreign(path: Path) -> Foreign:
             return _read_folder(path)
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = zipfile.is_zipfile(path)  # an optimizer's state, often the larger part of a file, is then not read
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
