@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -44,4 +45,5 @@ class TorchCodecReader:
 
 
 def _short(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    """What torchcodec says, without the place in its source."""
+    return re.sub(r"^.*\.cpp:\d+, ", "", str(error).split("\n", 1)[0])

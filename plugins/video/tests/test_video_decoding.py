@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from jepa_core.errors import MissingDependency, UnreadableSample
+from jepa_video.decoding import Video, backends, open_video, video
+from jepa_video.decoding.index import FrameIndex
+from jepa_video.decoding.with_pyav import PyAVReader
+
+WriteVideo = Callable[..., str]
+NumbersIn = Callable[[Tensor], list[int]]
+
+X265 = "log-level=none:"
+GROUPS_OF_8 = {"g": "8"}
+
+# What decord 0.6 and torchcodec 0.11 read as PyAV does.
+PLAIN: dict[str, dict[str, Any]] = {
+    "h264.mp4": {},
+    "groups.mp4": {"options": GROUPS_OF_8},
+    "table first.mp4": {"options": GROUPS_OF_8, "muxing": {"movflags": "faststart"}},
+    "h264.mkv": {"options": GROUPS_OF_8},
+    "a:b.mov": {"options": GROUPS_OF_8},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": GROUPS_OF_8},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "8", "cpu-used": "8", "deadline": "realtime"}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": X265 + "open-gop=0:keyint=8"}},
+    "full colour, odd.mp4": {"size": (47, 65), "pixels": "yuv444p", "options": GROUPS_OF_8},
+    "uneven.mkv": {"times": [int(t) for t in np.cumsum(np.arange(24) * 7 % 50 + 10)], "options": GROUPS_OF_8},
+    "one.mp4": {"frames": 1},
+}
+# What only PyAV reads right, with a word of the reason.
+ODD: dict[str, tuple[str, dict[str, Any]]] = {
+    "open groups.mp4": ("open groups", {"options": {"x264-params": "open-gop=1:keyint=8:bframes=2:scenecut=0"}}),
+    "open groups.mkv": ("open groups", {"codec": "libx265", "options": {"x265-params": X265 + "keyint=8:bframes=3"}}),
+    "h264.ts": ("mpegts", {"options": GROUPS_OF_8}),
+    "one group.ts": ("mpegts", {}),
+    "mpeg2.mpg": ("mpeg", {"codec": "mpeg2video", "options": {"g": "8", "bf": "2"}}),
+    "mpeg4.avi": ("avi", {"codec": "mpeg4", "options": GROUPS_OF_8}),
+    "mpeg4 with B.avi": ("avi", {"codec": "mpeg4", "options": {"g": "8", "bf": "2"}}),
+    "h264.avi": ("avi", {"options": GROUPS_OF_8}),
+    "flv1.flv": ("flv", {"codec": "flv", "options": GROUPS_OF_8}),
+    "wmv2.wmv": ("asf", {"codec": "wmv2", "options": GROUPS_OF_8}),
+    "palette.gif": ("gif", {"codec": "gif", "pixels": "rgb8"}),
+    "ten bits.mp4": ("10 bits", {"pixels": "yuv420p10le", "options": GROUPS_OF_8}),
+    "odd size.webm": ("47 x 65", {"codec": "libvpx-vp9", "size": (65, 47), "options": {"cpu-used": "8"}}),
+}
+OPTIONAL = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(bool(backends.why_not(name)), reason=f"{name}: {backends.why_not(name)}")
+    )
+    for name in backends.OPTIONAL
+]
+
+
+def reason_of(path: str | Path, backend: str = "auto") -> str:
+    with pytest.raises(UnreadableSample) as caught:
+        open_video(str(path), backend)
+    assert caught.value.where == str(path)
+    return caught.value.reason
+
+
+def cut(path: str, name: str, share: float, tmp_path: Path) -> Path:
+    content = Path(path).read_bytes()
+    target = tmp_path / name
+    target.write_bytes(content[: int(len(content) * share)])
+    return target
+
+
+def patch(path: str, name: str, box: bytes, offset: int, values: bytes, tmp_path: Path) -> str:
+    """A copy of an mp4 with other bytes at an offset from the end of the name of a box."""
+    content = bytearray(Path(path).read_bytes())
+    start = content.index(box) + len(box) + offset
+    content[start : start + len(values)] = values
+    (tmp_path / name).write_bytes(content)
+    return str(tmp_path / name)
+
+
+class TestFrames:
+    @pytest.mark.parametrize("name", [*PLAIN, *ODD])
+    @pytest.mark.parametrize("backend", ["auto", "pyav"])
+    def test_any_frame_in_any_order_is_the_one_asked_for(
+        self, name: str, backend: str, write_video: WriteVideo, numbers_in: NumbersIn
+    ):
+        options = PLAIN[name] if name in PLAIN else ODD[name][1]
+        with open_video(write_video(name, **options), backend) as opened:
+            assert opened.num_frames == options.get("frames", 24)
+            draw = random.Random(0)
+            for count in (1, 2, 3, 24, 2):
+                indices = [draw.randrange(opened.num_frames) for _ in range(count)]
+                assert numbers_in(opened.read(indices)) == indices
+            assert numbers_in(opened.read(range(opened.num_frames))) == list(range(opened.num_frames))
+
+    @pytest.mark.parametrize("backend", OPTIONAL)
+    @pytest.mark.parametrize("name", PLAIN)
+    def test_every_back_end_gives_the_frames_of_pyav(self, name: str, backend: str, write_video: WriteVideo):
+        path = write_video(name, **PLAIN[name])
+        with open_video(path, "pyav") as expected, open_video(path, backend) as opened:
+            assert np.array_equal(opened.timestamps, expected.timestamps)
+            for first in (0, 17 % expected.num_frames, 5 % expected.num_frames):
+                indices = range(first, expected.num_frames, 3)
+                difference = opened.read(indices).int() - expected.read(indices).int()
+                # H.264 decodes to the same bits everywhere; the inverse transform of MPEG-4 may round otherwise.
+                assert difference.abs().max() <= (1 if "mpeg4" in name else 0)
+
+    @pytest.mark.parametrize("backend", OPTIONAL)
+    @pytest.mark.parametrize("name", ODD)
+    def test_a_back_end_that_reads_a_file_wrong_is_not_used_for_it(
+        self, name: str, backend: str, write_video: WriteVideo
+    ):
+        word, options = ODD[name]
+        reason = reason_of(write_video(name, **options), backend)
+        assert word in reason
+        assert "auto or pyav" in reason
+
+    def test_frames_are_rgb_bytes(self, write_video: WriteVideo):
+        frames = open_video(write_video("h264.mp4")).read([3, 1, 3])
+        assert (frames.shape, frames.dtype) == ((3, 3, 48, 64), torch.uint8)
+        assert torch.equal(frames[0], frames[2])
+
+    def test_a_frame_beyond_the_end_is_our_bug(self, write_video: WriteVideo):
+        with pytest.raises(AssertionError, match="has 24 frames"):
+            open_video(write_video("h264.mp4")).read([24])
+
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_rotated_by_metadata_is_turned_upright(self, backend: str, write_video: WriteVideo, tmp_path: Path):
+        path = write_video("wide.mp4", size=(64, 128))  # decord cannot turn sizes that are no multiples of 32
+        quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # 90 degrees clockwise
+        turned = patch(path, "turned.mp4", b"tkhd", 40, quarter, tmp_path)
+        with open_video(path, backend) as upright, open_video(turned, backend) as opened:
+            expected = torch.rot90(upright.read([4]), k=-1, dims=(2, 3))
+            assert torch.equal(opened.read([4]), expected)
+
+
+class TestTimes:
+    def test_constant_rate(self, write_video: WriteVideo):
+        with open_video(write_video("h264.mp4")) as opened:
+            assert opened.fps == pytest.approx(25)
+            assert opened.timestamps == pytest.approx(np.arange(24) / 25)
+
+    def test_variable_rate(self, write_video: WriteVideo):
+        times = np.array(PLAIN["uneven.mkv"]["times"])
+        with open_video(write_video("uneven.mkv", **PLAIN["uneven.mkv"])) as opened:
+            assert opened.timestamps == pytest.approx((times - times[0]) / 1000)
+            assert opened.fps == pytest.approx(23 * 1000 / (times[-1] - times[0]))
+
+    def test_avi_without_times_has_its_nominal_rate(self, write_video: WriteVideo):
+        with open_video(write_video("h264.avi", **ODD["h264.avi"][1])) as opened:
+            assert opened.timestamps == pytest.approx(np.arange(24) / 25)
+
+    def test_one_frame_has_no_rate(self, write_video: WriteVideo):
+        with open_video(write_video("one.mp4", frames=1)) as opened:
+            assert (opened.num_frames, opened.fps, opened.still) == (1, None, False)
+
+
+class TestClaims:
+    def test_frames_that_an_edit_list_hides_do_not_count(
+        self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path
+    ):
+        path = write_video("groups.mp4", options=GROUPS_OF_8)
+        offset = 12  # version and flags, number of edits, duration
+        start = Path(path).read_bytes().index(b"elst") + 4 + offset
+        begins = int.from_bytes(Path(path).read_bytes()[start : start + 4], "big")
+        edited = patch(path, "edited.mp4", b"elst", offset, struct.pack(">i", begins + 10 * 512), tmp_path)
+        with av.open(edited) as container:
+            assert container.streams.video[0].frames == 24
+        with open_video(edited) as opened:
+            assert opened.num_frames == 14
+            assert numbers_in(opened.read(range(14))) == list(range(10, 24))
+            assert numbers_in(opened.read([13, 0])) == [23, 10]
+
+    def test_frames_before_the_first_key_frame_do_not_count(
+        self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path
+    ):
+        content = Path(write_video("h264.ts", options=GROUPS_OF_8)).read_bytes()
+        tail = tmp_path / "tail.ts"
+        tail.write_bytes(content[188 * (len(content) // 188 // 4) :])
+        with open_video(str(tail)) as opened:
+            shown = numbers_in(opened.read(range(opened.num_frames)))
+        assert shown in (list(range(8, 24)), list(range(16, 24)))
+
+    def test_a_damaged_frame_is_an_error_and_not_its_neighbour(self, write_video: WriteVideo, tmp_path: Path):
+        path = write_video("groups.mp4", options=GROUPS_OF_8)
+        with av.open(path) as container:
+            packet = [packet for packet in container.demux(video=0) if packet.size][10]
+            content = bytearray(Path(path).read_bytes())
+            assert packet.pos is not None
+            content[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
+        damaged = tmp_path / "damaged.mp4"
+        damaged.write_bytes(content)
+        for backend in ("auto", "pyav", *(name for name in backends.OPTIONAL if not backends.why_not(name))):
+            with open_video(str(damaged), backend) as opened, pytest.raises(UnreadableSample) as caught:
+                opened.read(range(24))
+            assert caught.value.where == str(damaged)
+            assert "\n" not in caught.value.reason
+
+    @pytest.mark.parametrize(
+        ("name", "options", "share", "reason"),
+        [
+            ("cut.mp4", {}, 0.6, "is cut off"),
+            ("cut.mp4", {"muxing": {"movflags": "faststart"}}, 0.9, "of 24 frames are whole"),
+            ("cut.mkv", {}, 0.6, "frames are whole"),
+            ("cut.webm", PLAIN["vp9.webm"], 0.6, "frames are whole"),
+            ("cut.avi", {"codec": "mpeg4"}, 0.9, "of 24 frames are whole"),
+        ],
+    )
+    def test_a_file_that_is_cut_short_says_so(
+        self, name: str, options: dict[str, Any], share: float, reason: str, write_video: WriteVideo, tmp_path: Path
+    ):
+        whole = write_video(name, **options)
+        assert open_video(whole).num_frames == 24
+        assert reason in reason_of(cut(whole, name, share, tmp_path))
+
+
+class TestBadInput:
+    @pytest.fixture(autouse=True)
+    def _silent(self, capfd: pytest.CaptureFixture[str]):
+        yield
+        assert capfd.readouterr() == ("", "")  # FFmpeg and decord write to the process's own stderr
+
+    def test_missing(self, tmp_path: Path):
+        assert reason_of(tmp_path / "no such.mp4") == "does not exist"
+
+    def test_empty(self, tmp_path: Path):
+        (tmp_path / "empty.mp4").touch()
+        assert reason_of(tmp_path / "empty.mp4") == "the file is empty"
+
+    @pytest.mark.parametrize("name", ["text.mp4", "text.txt", "text"])
+    def test_text(self, name: str, tmp_path: Path):
+        (tmp_path / name).write_text("frame 1\n" * 200)
+        assert "no video" in reason_of(tmp_path / name)
+
+    def test_noise(self, tmp_path: Path):
+        (tmp_path / "noise.mp4").write_bytes(random.Random(0).randbytes(5000))
+        assert "no video of a known format" in reason_of(tmp_path / "noise.mp4")
+
+    @pytest.mark.parametrize("cover", [False, True])
+    def test_sound_alone(self, cover: bool, tmp_path: Path):
+        path = tmp_path / "sound.mp4"
+        with av.open(str(path), "w") as container:
+            stream: Any = container.add_stream("aac", rate=16000)
+            picture: Any = container.add_stream("mjpeg", rate=1) if cover else None
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+            sound.rate = 16000
+            if picture:
+                picture.width = picture.height = 16
+                picture.pix_fmt = "yuvj420p"
+                picture.disposition = av.stream.Disposition.attached_pic
+                container.mux(picture.encode(av.VideoFrame(16, 16, "yuvj420p")))
+                container.mux(picture.encode())
+            container.mux(stream.encode(sound))
+            container.mux(stream.encode())
+        assert "has no video stream" in reason_of(path)
+
+    def test_a_folder_without_pictures(self, tmp_path: Path):
+        (tmp_path / "notes.txt").touch()
+        assert "without pictures" in reason_of(tmp_path)
+
+    @pytest.mark.parametrize("name", ["clip.txt", "no suffix", "umlaut ä, comma.mp4"])
+    def test_a_video_of_any_name_is_read(
+        self, name: str, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path
+    ):
+        shutil.copy(write_video("h264.mp4"), tmp_path / name)
+        with open_video(str(tmp_path / name)) as opened:
+            assert numbers_in(opened.read([20, 3])) == [20, 3]
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_not_permitted(self, write_video: WriteVideo, tmp_path: Path):
+        locked = tmp_path / "locked.mp4"
+        shutil.copy(write_video("h264.mp4"), locked)
+        locked.chmod(0)
+        assert reason_of(locked) == "Permission denied"
+
+
+class TestPictures:
+    def write(self, folder: Path, *names: str, size: tuple[int, int] = (6, 4)) -> None:
+        for number, name in enumerate(names):
+            Image.new("RGB", size, (number, 10, 20)).save(folder / name)
+
+    def test_a_folder_is_a_video_in_the_natural_order_of_names(self, tmp_path: Path):
+        self.write(tmp_path, "frame_2.png", "frame_10.png", "frame_1.PNG", ".hidden.png")
+        (tmp_path / "notes.txt").touch()
+        with open_video(str(tmp_path)) as opened:
+            assert (opened.num_frames, opened.timestamps, opened.fps, opened.still) == (3, None, None, False)
+            assert opened.read([0, 1, 2])[:, 0, 0, 0].tolist() == [2, 0, 1]
+            assert opened.read([2, 0]).shape == (2, 3, 4, 6)
+
+    def test_pictures_of_different_sizes_are_named(self, tmp_path: Path):
+        self.write(tmp_path, "1.png", "2.png")
+        self.write(tmp_path, "3.png", size=(7, 4))
+        with pytest.raises(UnreadableSample, match=r"3\.png: is 7 x 4, unlike 6 x 4"):
+            open_video(str(tmp_path)).read([0, 2])
+
+    @pytest.mark.parametrize(("content", "reason"), [(b"", "the file is empty"), (b"no picture", "no picture of a")])
+    def test_a_broken_picture_is_named(self, content: bytes, reason: str, tmp_path: Path):
+        self.write(tmp_path, "1.png")
+        (tmp_path / "2.png").write_bytes(content)
+        with pytest.raises(UnreadableSample, match=f"2.png: {reason}"):
+            open_video(str(tmp_path)).read([0, 1])
+
+    def test_a_truncated_picture_is_named(self, tmp_path: Path):
+        Image.effect_noise((64, 64), 50).save(tmp_path / "1.png")
+        content = (tmp_path / "1.png").read_bytes()
+        (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+        with pytest.raises(UnreadableSample, match=r"1\.png: "):
+            open_video(str(tmp_path / "1.png")).read([0])
+
+    def test_a_single_picture_stands_still(self, tmp_path: Path):
+        self.write(tmp_path, "one.png")
+        with open_video(str(tmp_path / "one.png")) as opened:
+            assert (opened.still, opened.num_frames) == (True, 1)
+            assert opened.read([0, 0]).shape == (2, 3, 4, 6)
+
+    def test_a_picture_with_the_name_of_a_video_stands_still(self, tmp_path: Path):
+        self.write(tmp_path, "one.png")
+        (tmp_path / "one.png").rename(tmp_path / "one.mp4")
+        assert open_video(str(tmp_path / "one.mp4")).still
+
+    def test_transparency_is_laid_over_white_and_orientation_followed(self, tmp_path: Path):
+        Image.new("RGBA", (6, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+        assert open_video(str(tmp_path / "clear.png")).read([0]).min() == 255
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
+        assert open_video(str(tmp_path / "turned.jpg")).read([0]).shape == (1, 3, 6, 4)
+
+
+class Clips(Dataset[Tensor]):
+    def __init__(self, opened: Video) -> None:
+        self.opened = opened
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.opened.read([index, 20])
+
+
+class TestHandles:
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_none_crosses_a_fork(self, backend: str, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("groups.mp4", options=GROUPS_OF_8), backend)
+        opened.read([23])
+        loader = DataLoader(Clips(opened), batch_size=None, num_workers=2, multiprocessing_context="fork")
+        assert [numbers_in(frames) for frames in loader] == [[index, 20] for index in range(4)]
+        assert numbers_in(opened.read([2])) == [2]
+
+    def test_another_process_opens_its_own_and_leaves_the_inherited_one_alone(
+        self, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    ):
+        opened = open_video(write_video("h264.mp4"), "pyav")
+        inherited = opened.open()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert opened.open() is not inherited
+        assert video._INHERITED[-1] is inherited
+        inherited.reader.read([0])
+
+    def test_pickles_as_a_path(self, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("h264.mp4"), "pyav")
+        opened.part = (1, 3)
+        copy = pickle.loads(pickle.dumps(opened))
+        assert (copy.path, copy.backend, copy.part) == (opened.path, "pyav", (1, 3))
+        assert numbers_in(copy.read([7])) == [7]
+        assert len(pickle.dumps(opened)) < 300
+
+    def test_opens_again_after_it_was_closed(self, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("h264.mp4"))
+        for _ in range(2):
+            opened.close()
+            assert numbers_in(opened.read([5])) == [5]
+
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_close_frees_the_file(self, backend: str, write_video: WriteVideo):
+        path = write_video("closed.mp4")
+        opened = open_video(path, backend)
+        opened.read([3])
+        assert count_open(path) >= 1
+        opened.close()
+        assert count_open(path) == 0
+
+    def test_a_file_that_cannot_be_read_stays_not_open(self, write_video: WriteVideo, tmp_path: Path):
+        path = cut(write_video("cut.mkv"), "cut.mkv", 0.6, tmp_path)
+        reason_of(path)
+        assert count_open(str(path)) == 0
+
+
+def count_open(path: str) -> int:
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return sum(os.path.exists(link) and os.path.realpath(link) == os.path.realpath(path) for link in links)
+
+
+class Failing:
+    def __init__(self, path: str, index: FrameIndex) -> None:
+        self.path, self.closed = path, False
+
+    def read(self, indices: Any) -> Tensor:
+        raise UnreadableSample(self.path, "gives up")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestChoice:
+    def test_auto_goes_on_with_pyav_where_a_back_end_fails(
+        self, write_video: WriteVideo, numbers_in: NumbersIn, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(video, "opener", lambda backend: Failing)
+        with open_video(write_video("h264.mp4"), "auto") as opened:
+            assert numbers_in(opened.read([6, 2])) == [6, 2]
+            assert numbers_in(opened.read([9])) == [9]
+        with open_video(write_video("h264.mp4"), "decord") as opened, pytest.raises(UnreadableSample, match="gives up"):
+            opened.read([6])
+
+    def test_auto_is_the_first_that_works(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(backends, "why_not", {"decord": "broken", "torchcodec": "not installed"}.get)
+        assert backends.opener("auto") is None
+        monkeypatch.setattr(backends, "why_not", {"decord": "broken", "torchcodec": None}.get)
+        monkeypatch.setitem(backends.OPTIONAL, "torchcodec", ("", "jepa_video.decoding.with_pyav", "PyAVReader"))
+        assert backends.opener("auto") is PyAVReader
+
+    def test_a_named_back_end_that_is_absent_is_an_error(
+        self, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(backends, "why_not", lambda name: "not installed")
+        with pytest.raises(MissingDependency, match=r"torchcodec is not installed\. Choose auto or pyav"):
+            open_video(write_video("h264.mp4"), "torchcodec")
+
+    def test_reasons_against_a_back_end(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(backends.OPTIONAL, "absent", ("no-such-package", "", ""))
+        monkeypatch.setitem(backends.OPTIONAL, "broken", ("av", "jepa_video.no_such_module", ""))
+        assert backends.why_not("absent") == "not installed"
+        assert str(backends.why_not("broken")).startswith("installed, but cannot be imported: No module named")
