@@ -221,8 +221,7 @@ def test_hugging_face_gets_back_what_it_gave(tmp_path: Path):
     export_weights(tmp_path / "run", "hf-vjepa2", tmp_path / "folder", "context")
     assert same(load_file(tmp_path / "folder/model.safetensors"), load_file(HUGGING_FACE / "model.safetensors"))
     ours, theirs = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "folder", HUGGING_FACE))
-    told = {key: value for key, value in theirs.items() if key in ours and key != "pred_zero_init_mask_tokens"}
-    assert ours == told | {"pred_zero_init_mask_tokens": False}  # how they began leaves no trace
+    assert ours == {key: theirs[key] for key in ours}
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ class OfficialVJepa2:
             if section["width"] == _PREDICTOR_WIDTH:
                 section["heads"] = _PREDICTOR_HEADS
                 assumed["predictor.heads"] = f"{_PREDICTOR_HEADS} attention heads of the predictor (V-JEPA 2)"
-            config["predictor"] = section | {"mask_tokens": len(mask_tokens(predictor))}
+            tokens = {"mask_token_per_view": False, "mask_tokens": len(mask_tokens(predictor))}
+            config["predictor"] = section | tokens
         return Imported(config, networks(foreign, learned_positions=False), found.unknown, assumed)
 
     def write(self, export: Exportable, out: Path) -> None:
