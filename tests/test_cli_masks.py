@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from jepa_core.builtin import RandomMaskingConfig
 from jepa_core.builtin import random as random_masking
 from jepa_core.cli import app
+from jepa_core.cli.masks import _lines
 from jepa_core.errors import UsageError
 from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.inspect import along_axes, measure
-from jepa_core.masking.picture import COLOURS, colours, draw
+from jepa_core.masking.picture import COLOURS, _flat, colours, draw
 from jepa_core.plugin import MaskingStrategy
 from jepa_core.types import SampleKey, TokenBudget, TokenGrid
 
@@ -60,7 +61,8 @@ def test_statistics_are_those_of_the_masks() -> None:
     assert (first.redrawn, first.stored) == (0.5, 0)
     assert (second.redrawn, second.stored) == (1, 1)
     assert (first.context_tokens, first.target_tokens) == ((4, 4), (3, 3))
-    # Of row 0 all is kept, of row 2 nothing, on average 4 of 5.
+    # Of row 0 all is kept, of row 2 nothing, of column 3 half; on average 4 of 5.
+    assert first.unevenness_along == pytest.approx([1, 0.375])
     assert first.unevenness == pytest.approx(1)
 
 
@@ -91,6 +93,21 @@ def test_grids_of_any_number_of_axes_are_drawn(shape: tuple[int, ...], tmp_path:
     grid = TokenGrid(shape, ("time", "height", "width")[: len(shape)])
     strategy = random_masking.build(RandomMaskingConfig(num_targets=2), grid)
     check_picture(strategy, tmp_path / "masks.png")
+
+
+def test_of_many_slices_some_are_shown_with_the_first_and_the_last() -> None:
+    grid = TokenGrid((4, 8, 2, 3), ("layer", "time", "height", "width"))
+    values = np.arange(192).reshape(grid.shape)
+    flat = _flat(values, grid, -1.0)
+    assert flat.shape == (2, 8 * 3 + 7)
+    assert flat[0, 0] == 0
+    assert flat[1, -1] == 191
+    assert (flat[:, 3::4] == -1).all()
+    few = TokenGrid((2, 2, 3), ("time", "height", "width"))
+    assert _flat(np.arange(12).reshape(few.shape), few, -1.0).tolist() == [
+        [0, 1, 2, -1, 6, 7, 8],
+        [3, 4, 5, -1, 9, 10, 11],
+    ]
 
 
 def test_every_view_is_drawn(tmp_path: Path) -> None:
@@ -149,6 +166,13 @@ def test_the_command_prints_json_of_the_overridden_config(config: str) -> None:
     assert np.shape(view["context_rate"]) == (6, 6)
     assert {len(rates) for rates in view["context_rate_along"].values()} == {6}
     assert view["redrawn"] is view["unevenness"] is None
+
+
+def test_the_words_name_every_view_and_the_bias_over_every_axis() -> None:
+    words = "\n".join(_lines("fixed", measure(Fixed(), 10)))
+    assert "view 1 of 2" in words
+    assert "view 2 of 2" in words
+    assert "100.0% over height, 37.5% over width at most" in words
 
 
 @pytest.mark.usefixtures("toy")

@@ -86,6 +86,7 @@ def test_a_plugins_own_nested_sections_keep_the_defaults_of_their_place_too() ->
     class NestedConfig(Section):
         name: Literal["nested"] = "nested"
         crop: Crop = Crop(low=0.3)
+        crops: tuple[Crop, ...] = (Crop(low=0.1), Crop(low=0.2))
 
     class Nested(Toy):
         name: ClassVar[str] = "nested"
@@ -94,6 +95,8 @@ def test_a_plugins_own_nested_sections_keep_the_defaults_of_their_place_too() ->
     with modalities.temporarily(Nested):
         config = read_config(text="modality: {name: nested, crop: {high: 0.8}}")
         assert config.modality == NestedConfig(crop=Crop(low=0.3, high=0.8))
+        config = read_config(text="modality: {name: nested}", overrides=["modality.crops.1.high=0.8"])
+        assert config.modality == NestedConfig(crops=(Crop(low=0.1), Crop(low=0.2, high=0.8)))
         assert problems_of("modality: {name: nested, crop: {hihg: 0.8}}") == [
             "modality.crop.hihg: unknown key. Did you mean 'high'? See: jepa config show nested"
         ]

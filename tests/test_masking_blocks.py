@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jepa_core.masking import SampleRandom
+from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.blocks import Blocks, BlockSampler, BlockSize
-from jepa_core.masking.budget import largest_budget, legacy_prefix, random_partition, random_subset
-from jepa_core.masking.layouts import MIN_SHARE, ROUNDS, Layouts
-from jepa_core.types import SampleKey
+from jepa_core.masking.budget import (
+    all_of,
+    largest_budget,
+    legacy_prefix,
+    prefix_budgets,
+    random_partition,
+    random_subset,
+    rest_of,
+)
+from jepa_core.masking.layouts import MIN_SHARE, ROUNDS, Layouts, last_that
+from jepa_core.types import SampleKey, TokenBudget
 
 TARGET = BlockSize((0.15, 0.2), (0.75, 1.5))
 
@@ -39,6 +47,32 @@ def test_cells_are_those_of_a_loop_over_samples_and_blocks(shape: tuple[int, ...
     ]
     np.testing.assert_array_equal(blocks.cells(shape), np.array(expected))
     np.testing.assert_array_equal(blocks.area, blocks.cells(shape).sum(-1))
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (4, 7, 5), (2, 3, 4, 5)])
+def test_a_union_is_any_of_the_blocks_cells(shape: tuple[int, ...]) -> None:
+    size = BlockSize((0.1, 0.4), (0.5, 2.0), ((0.3, 1.0),) * (len(shape) - 2))
+    blocks = BlockSampler([size] * 3, shape).draw(streams(50))
+    np.testing.assert_array_equal(blocks.union(shape), blocks.cells(shape).any(1))
+    assert blocks.rows(slice(0)).union(shape).shape == (0, math.prod(shape))
+
+
+def test_blocks_drawn_alike_share_their_size_within_a_sample_and_nothing_else() -> None:
+    sampler = BlockSampler([BlockSize((0.1, 0.5), leading=((0.2, 1.0),))], (10, 8, 8))
+    blocks = sampler.draw_alike(streams(2000), 4)
+    assert blocks.extent.shape == (2000, 4, 3)
+    assert (blocks.extent == blocks.extent[:, :1]).all()
+    assert len(np.unique(blocks.extent[:, 0], axis=0)) > 50
+    assert blocks.cells((10, 8, 8)).any((0, 1)).all()
+    assert abs(np.corrcoef(blocks.corner[:, 0, 2], blocks.corner[:, 1, 2])[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((14, 14), 0.15), ((14, 14), 0.7), ((16, 16), 0.7), ((8, 8), 0.7)])
+def test_areas_are_on_average_those_drawn_where_no_least_is_needed(shape: tuple[int, int], scale: float) -> None:
+    size = BlockSize((scale, scale), (0.75, 1.5), at_least=False)
+    area = BlockSampler([size], shape).draw(streams(5000)).area
+    assert area.mean() == pytest.approx(scale * math.prod(shape), rel=0.04)
+    assert area.min() < scale * math.prod(shape) < area.max()
 
 
 def test_every_corner_position_is_equally_likely_with_both_ends() -> None:
@@ -80,11 +114,16 @@ aspects = st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)).map(lambda ends: (mi
 
 
 @settings(max_examples=150, deadline=None)
-@given(shape=st.lists(st.integers(1, 24), min_size=1, max_size=3).map(tuple), scale=ranges, aspect=aspects)
+@given(
+    shape=st.lists(st.integers(1, 24), min_size=1, max_size=3).map(tuple),
+    scale=ranges,
+    aspect=aspects,
+    at_least=st.booleans(),
+)
 def test_blocks_keep_their_bounds_on_any_grid(
-    shape: tuple[int, ...], scale: tuple[float, float], aspect: tuple[float, float]
+    shape: tuple[int, ...], scale: tuple[float, float], aspect: tuple[float, float], at_least: bool
 ) -> None:
-    sampler = BlockSampler([BlockSize(scale, aspect, ((0.3, 0.9),) * max(0, len(shape) - 2))], shape)
+    sampler = BlockSampler([BlockSize(scale, aspect, ((0.3, 0.9),) * max(0, len(shape) - 2), at_least)], shape)
     blocks = sampler.draw(streams(200))
     assert (blocks.corner >= 0).all()
     assert (blocks.extent >= 1).all()
@@ -92,7 +131,7 @@ def test_blocks_keep_their_bounds_on_any_grid(
     assert (blocks.extent <= np.array(sampler.largest[0])).all()
     assert blocks.area.min() >= sampler.least[0]
     in_plane = blocks.extent[..., -2:].prod(-1)
-    assert in_plane.min() >= scale[0] * math.prod(shape[-2:]) - 1e-3
+    assert not at_least or in_plane.min() >= scale[0] * math.prod(shape[-2:]) - 1e-3
 
 
 @pytest.mark.parametrize(
@@ -169,6 +208,23 @@ def test_the_prefix_rule_takes_the_first_cells_of_the_smallest_set() -> None:
     assert legacy_prefix(allowed).tolist() == [[1, 2, 4], [0, 4, 5]]
 
 
+def test_all_of_lists_the_allowed_cells_and_rest_of_the_others() -> None:
+    allowed = np.array([[0, 1, 1, 0, 1], [1, 0, 0, 1, 1]], dtype=bool)
+    assert all_of(allowed).tolist() == [[1, 2, 4], [0, 3, 4]]
+    assert rest_of(all_of(allowed), 5).tolist() == [[0, 3], [1, 2]]
+    with pytest.raises(AssertionError, match="different sizes"):
+        all_of(np.array([[True, False], [True, True]]))
+
+
+def test_prefix_budgets_are_mean_lengths_over_batches() -> None:
+    def by_first_sample(random: SampleRandom) -> tuple[MaskView, ...]:
+        count = 3 + int(random.integers(np.full((len(random), 1), 5))[0, 0])  # 3 to 7 tokens in the batch
+        cells = np.tile(np.arange(count), (len(random), 1))
+        return MaskView.of(cells, cells[:, None]), MaskView.of(cells[:, :2], np.stack([cells[:, :1]] * 3, 1))
+
+    assert prefix_budgets(by_first_sample, batch=8) == (TokenBudget(5, 1, 5), TokenBudget(2, 3, 1))
+
+
 def test_the_budget_is_the_largest_that_the_share_has_room_for() -> None:
     room = np.arange(1, 101)
     for share in (0.5, 0.9, 0.95):
@@ -218,3 +274,42 @@ def test_drawing_ends_where_next_to_nothing_has_room() -> None:
     start = time.process_time()
     assert (layouts.draw(streams(500)).visible.sum(1) == 4).all()
     assert time.process_time() - start < 5
+
+
+def strips(width: tuple[float, float]) -> tuple[BlockSampler, int]:
+    """One block as high as the grid of 2 x 100 cells: a share of the columns."""
+    return BlockSampler([BlockSize(width, (0.1, 0.1))], (2, 100)), 200
+
+
+def test_both_sides_have_room_for_their_budgets() -> None:
+    sampler, cells = strips((0.2, 0.8))
+    layouts = Layouts(sampler.draw, lambda blocks: ~blocks.union((2, 100)), hidden=None)
+    seen = layouts.draw(streams(3000)).visible.sum(1)
+    assert seen.min() >= layouts.budget
+    assert (cells - seen).min() >= layouts.hidden
+    # 95 % of the layouts have room for the context, 95 % of those for the targets too: .95 x .95
+    assert layouts.share == pytest.approx(0.9025, abs=0.02)
+    first = layouts.draw(streams(3000), limited=False).visible.sum(1)
+    assert (first >= layouts.budget).mean() == pytest.approx(0.95, abs=0.03)
+    assert (cells - first < layouts.hidden).any()
+
+
+def test_the_largest_budgets_can_be_had_together_with_the_other() -> None:
+    sampler, _ = strips((0.2, 0.8))
+
+    def layouts(budget: int | None, hidden: int | None) -> Layouts:
+        return Layouts(sampler.draw, lambda blocks: ~blocks.union((2, 100)), budget, hidden=hidden)
+
+    for budget, hidden in ((100, 199), (100, None), (None, 199), (199, None)):
+        tried = layouts(budget, hidden)
+        if hidden == 199:
+            assert tried.share < MIN_SHARE
+            assert layouts(budget, tried.largest_hidden).share >= MIN_SHARE
+        if budget == 199:
+            assert tried.share < MIN_SHARE
+            assert layouts(tried.largest, hidden).share >= MIN_SHARE
+
+
+@pytest.mark.parametrize(("limit", "end", "found"), [(5, 20, 5), (0, 20, 0), (19, 20, 19), (50, 20, 19), (3, 1, 0)])
+def test_bisection_finds_the_last_number_that_passes(limit: int, end: int, found: int) -> None:
+    assert last_that(lambda number: number <= limit, end) == found

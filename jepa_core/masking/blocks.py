@@ -68,11 +68,11 @@ class Blocks:
         )
 
     def union(self, shape: Shape) -> Bool[np.ndarray, "batch tokens"]:
-        """Which cells lie in one of the blocks or more: as `cells`, but the blocks' own cells are never listed.
-
-        A matrix product over the blocks joins the places along the leading axes with those in the plane, which on
-        grids of three axes takes a fraction of the time.
-        """
+        """Which cells of the grid lie in one of the blocks or more."""
+        if len(shape) < 3:
+            return np.any(self.cells(shape), axis=1)
+        # A matrix product over the blocks joins the places along the leading axes with those in the plane: a fraction
+        # of the time that it takes to list the cells of every block.
         leading, plane = (
             Blocks(self.corner[..., axes], self.extent[..., axes]).cells(shape[axes])
             for axes in (slice(None, -2), slice(-2, None))
