@@ -21,8 +21,13 @@ GIANT = ["encoder.size=giant", "encoder.heads=22", "encoder.positions=rope_vjepa
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_activations", lambda parts, samples: 0)  # the slow part, tested on a small model
+
+
+@pytest.fixture
+def without_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_counted", lambda call: 1)  # the next slowest
 
 
 @pytest.mark.parametrize(("overrides", "millions"), [([], 303.9), (["encoder.size=huge"], 631.6), (GIANT, 1012.2)])
@@ -42,8 +47,9 @@ def test_a_clip_of_v_jepa_costs_what_its_tokens_say():
     assert 0.15 < planned.context_tokens / (2 * tokens) < 0.35  # of two views
 
 
+@pytest.mark.usefixtures("without_operations")
 def test_every_recipe_can_be_planned():
     for recipe in sorted(RECIPES.glob("*.yaml")):
         planned = planning.plan(read_config(recipe))
-        assert planned.flops.run > 0, recipe
-        assert planned.hours > 0, recipe
+        assert planned.parameters.encoder > 300e6, recipe
+        assert all(view.context and view.target for view in planned.views), recipe
