@@ -91,14 +91,12 @@ class VideoConfig(FileSection):
     def _fits(self) -> Self:
         require_multiples(("height", "width"), self.size, self.patch)
         if self.frames % self.tubelet:
+            below = self.frames - self.frames % self.tubelet
+            allowed = " or ".join(str(count) for count in (below, below + self.tubelet) if count)
             raise PydanticCustomError(
                 "tubelet",
-                "frames: {frames} does not divide by the tubelet's {tubelet}; the nearest that does: {allowed}",
-                {
-                    "frames": self.frames,
-                    "tubelet": self.tubelet,
-                    "allowed": self.frames + self.tubelet - self.frames % self.tubelet,
-                },
+                "frames: {frames} does not divide by the tubelet's {tubelet}; the nearest that do: {allowed}",
+                {"frames": self.frames, "tubelet": self.tubelet, "allowed": allowed},
             )
         if self.stride is not None and self.fps is not None:
             raise PydanticCustomError("stride", "stride and fps exclude each other: remove one")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import itertools
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jepa_core.errors import DataError
+from jepa_video import builtin
+from jepa_video.decoding import open_video
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of its own, and 16 videos of 8 pictures in each split."""
+    images, ids = builtin.pictures()
+    monkeypatch.setattr(builtin, "pictures", lambda: (images[:16], ids[:16]))
+    monkeypatch.setattr(builtin, "TEST_PICTURES", 8)
+    monkeypatch.setenv("JEPA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_no_picture_is_in_both_splits_and_every_direction_is_as_frequent():
+    (train, train_direction, _), (test, test_direction, _) = builtin.plan(test=False), builtin.plan(test=True)
+    assert (len(train), len(test)) == (4000, 1000)
+    assert not set(train.tolist()) & set(test.tolist())
+    assert np.bincount(train_direction).tolist() == [500] * 8
+    assert np.bincount(test_direction).tolist() == [125] * 8
+
+
+def test_the_split_is_the_same_for_ever():
+    picture, direction, start = builtin.plan(test=True)
+    assert (picture[:4].tolist(), direction[:6].tolist(), start[:2].tolist()) == (
+        [0, 0, 1, 1],
+        [5, 6, 6, 7, 4, 2],
+        [[12, 12], [2, 18]],
+    )
+
+
+@pytest.mark.parametrize("direction", range(8))
+def test_the_picture_moves_where_the_name_says(direction: int):
+    name = builtin.MOTION[direction]
+    frames = builtin.render(builtin.pictures()[0][0], direction, np.array([30, 1]))
+    down, right = ("south" in name) - ("north" in name), ("east" in name) - ("west" in name)
+    for before, after in itertools.pairwise(frames):
+        assert (np.roll(before, (4 * down, 4 * right), (0, 1)) == after).all()
+
+
+def test_files_are_real_and_show_what_was_rendered(few: Path):
+    source = builtin.source(test=True, read=open_video)
+    picture, direction, start = builtin.plan(test=True)
+    assert len(source) == 16
+    for index in (0, 7):
+        assert source.where(index).startswith(str(few))
+        with source.read(index) as video:
+            assert (video.num_frames, video.fps) == (builtin.FRAMES, pytest.approx(builtin.RATE))
+            seen = video.read(range(builtin.FRAMES)).float().mean(1).numpy()
+        rendered = builtin.render(builtin.pictures()[0][picture[index]], direction[index], start[index])
+        assert np.abs(seen - rendered).mean() < 4  # of 255: the codec loses a little
+    assert (source.labels["motion"].ids == direction).all()
+    assert source.labels["content"].names[5] == "Sandal"
+
+
+def test_files_are_written_once(few: Path):
+    first = builtin.source(test=False, read=open_video).where(0)
+    written = Path(first).stat().st_mtime_ns
+    assert Path(builtin.source(test=False, read=open_video).where(0)).stat().st_mtime_ns == written
+    assert sorted(path.name for path in Path(first).parents[1].iterdir()) == ["train"]  # and nothing half done
+
+
+def test_a_process_that_was_second_uses_the_files_of_the_first(few: Path, monkeypatch: pytest.MonkeyPatch):
+    write = builtin._write
+
+    def overtaken(folder: Path, test: bool) -> None:
+        monkeypatch.setattr(builtin, "_write", write)
+        builtin.source(test, read=open_video)  # another process comes first
+        write(folder, test)
+
+    monkeypatch.setattr(builtin, "_write", overtaken)
+    source = builtin.source(test=True, read=open_video)
+    assert [path.name for path in Path(source.root).parent.iterdir()] == ["test"]
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_way_out(few: Path):
+    few.write_text("a file is in the way")
+    with pytest.raises(DataError, match=r"moving-fashion-1.*cannot be written.*JEPA_CACHE=PATH"):
+        builtin.source(test=True, read=open_video)
+
+
+def test_the_licence_of_the_built_in_data_travels_with_it():
+    folder = resources.files("jepa_video") / "data"
+    assert "Zalando SE" in (folder / "LICENSE").read_text()
+    assert {entry.name for entry in folder.iterdir()} == {"LICENSE", "fashion-mnist-2500.npz"}
