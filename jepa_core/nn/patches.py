@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from jepa_core.nn.tokens import places_of
+
 
 def _lattice(signal: Float[Tensor, "batch channels *extent"], patch: Sequence[int]) -> Tensor:
     """A view (batch, *cells per axis, channels, *patch): the signal's own memory, nothing is copied."""
@@ -39,13 +41,8 @@ def patchify(
     lattice, values = _lattice(signal, patch), signal.shape[1] * math.prod(patch)
     if keep is None:
         return lattice.reshape(len(signal), -1, values)
-    places: list[Tensor] = []
-    rest = keep
-    for cells in reversed(lattice.shape[1 : 1 + len(patch)]):
-        places.insert(0, rest % cells)
-        rest = rest // cells
     samples = torch.arange(len(signal), device=keep.device)[:, None]
-    return lattice[(samples, *places)].flatten(2)
+    return lattice[(samples, *places_of(keep, lattice.shape[1 : 1 + len(patch)]))].flatten(2)
 
 
 class PatchTokenizer(nn.Module):

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from jepa_core.errors import ConfigError
+from jepa_core.nn.tokens import places_of
 from jepa_core.types import TokenGrid
 
 AbsoluteKind = Literal["sincos", "sincos_half_first", "learned"]
@@ -20,7 +21,7 @@ _INTERPOLATION = {1: "linear", 2: "bicubic", 3: "trilinear"}  # the smoothest th
 
 def cell_coordinates(grid: TokenGrid) -> Float[Tensor, "cells axes"]:
     """The place of every cell along every axis, cells in row-major order, float64."""
-    return torch.stack(torch.unravel_index(torch.arange(grid.num_tokens), grid.shape), dim=1).double()
+    return torch.stack(places_of(torch.arange(grid.num_tokens), grid.shape), dim=1).double()
 
 
 def frequencies(count: int) -> Float[Tensor, "count"]:
