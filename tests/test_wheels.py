@@ -81,8 +81,8 @@ def test_a_wheel_holds_what_is_committed_under_its_one_import_name(package: str,
 def test_the_wheels_carry_templates_and_built_in_data(wheels: dict[str, Path]) -> None:
     core = zipfile.ZipFile(wheels["jepa_core"]).namelist()
     assert any(name.startswith("jepa_core/report/") and not name.endswith(".py") for name in core)
-    image = zipfile.ZipFile(wheels["jepa_image"]).namelist()
-    assert any(name.startswith("jepa_image/data/") for name in image)
+    for package in ("jepa_image", "jepa_video"):
+        assert any(name.startswith(f"{package}/data/") for name in zipfile.ZipFile(wheels[package]).namelist())
 
 
 def test_installed_wheels_register_everything_outside_the_repository(everything: Path, tmp_path: Path) -> None:
@@ -90,19 +90,29 @@ def test_installed_wheels_register_everything_outside_the_repository(everything:
     assert str(ROOT) not in where
     entries = json.loads(output_of([everything / "jepa", "plugins", "list", "--json"], tmp_path))
     names = {(entry["kind"], entry["name"]) for entry in entries}
-    assert {("modality", "image"), ("masking", "multiblock"), ("masking", "random"), ("encoder", "vit")} <= names
+    assert {("modality", "image"), ("modality", "video"), ("masking", "multiblock"), ("encoder", "vit")} <= names
     assert {entry["state"] for entry in entries} <= {"available", "loaded"}
 
 
-def test_a_run_works_from_installed_wheels(everything: Path, tmp_path: Path) -> None:
-    config = tmp_path / "tiny.yaml"
+@pytest.mark.parametrize(
+    "modality",
+    [
+        "{name: image, builtin: fashion-mnist, channels: 1, size: 28, patch: 7}",
+        "{name: video, train: MOVING, frames: 4, stride: 1, size: 16, patch: 8}",
+    ],
+)
+def test_a_run_works_from_installed_wheels(modality: str, everything: Path, tmp_path: Path) -> None:
+    config, folder = tmp_path / "tiny.yaml", tmp_path / "videos"
+    folder.mkdir()
+    write = "import sys, numpy, jepa_video.builtin as b; b.encode(sys.argv[1], numpy.zeros((8, 32, 32), 'uint8'))"
+    output_of([everything / "python", "-c", write, folder / "a.mp4"], tmp_path)
     config.write_text(
-        """
-        modality: {name: image, builtin: fashion-mnist, channels: 1, size: 28, patch: 7}
-        masking: {name: random}
-        encoder: {name: vit, size: null, width: 16, depth: 1, heads: 2}
-        predictor: {width: 16, depth: 1}
-        train: {steps: 2, batch_size: 8, workers: 0, precision: fp32}
+        f"""
+        modality: {modality.replace("MOVING", str(folder))}
+        masking: {{name: random}}
+        encoder: {{name: vit, size: null, width: 16, depth: 1, heads: 2}}
+        predictor: {{width: 16, depth: 1}}
+        train: {{steps: 2, batch_size: 8, workers: 0, precision: fp32}}
         """
     )
     output_of([everything / "jepa", "train", config, "--run-dir", tmp_path / "run"], tmp_path)
