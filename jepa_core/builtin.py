@@ -133,6 +133,29 @@ class LinearProbeConfig(Section):
     """Share of the training split, stratified, on which the head is chosen; the test split is never used for it."""
 
 
+class AttentiveProbeConfig(Section):
+    """V-JEPA's: a learned query attends to all tokens, then an MLP and a linear layer; a grid of heads in one pass."""
+
+    name: Literal["attentive"] = "attentive"
+    """The registered name."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(3e-4, 1e-3, 3e-3), min_length=1)
+    """Learning rates of the grid, each falling to zero along a cosine."""
+    weight_decays: tuple[NonNegativeFloat, ...] = Field(default=(0.01, 0.4), min_length=1)
+    """Weight decays of the grid (AdamW's), constant and on all parameters."""
+    blocks: int = Field(default=1, ge=1)
+    """1: the cross-attention block alone (V-JEPA). More: self-attention on all tokens before it (V-JEPA 2: 4)."""
+    heads: int = Field(default=16, ge=1)
+    """Attention heads; of features whose width does not divide by it, the largest number below that does."""
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the samples that are fitted on."""
+    min_steps: int = Field(default=500, ge=1)
+    """Updates at least, in more passes where the samples are few."""
+    batch_size: int = Field(default=64, ge=1)
+    """Samples per update (V-JEPA: 256 clips)."""
+    validation: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training split, stratified, on which the head is chosen; the test split is never used for it."""
+
+
 class KnnProbeConfig(Section):
     """A weighted vote of the nearest training features by cosine."""
 
@@ -156,5 +179,11 @@ linear = ProbePlugin(
     LinearProbeConfig,
     "jepa_core.probes.linear:LinearProbe",
     "linear heads over a grid, standardised pooled features",
+)
+attentive = ProbePlugin(
+    "attentive",
+    AttentiveProbeConfig,
+    "jepa_core.probes.attentive:AttentiveProbe",
+    "attentive heads over a grid, all tokens",
 )
 knn = ProbePlugin("knn", KnnProbeConfig, "jepa_core.probes.knn:KnnProbe", "cosine k nearest neighbours")

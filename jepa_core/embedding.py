@@ -30,8 +30,8 @@ METADATA = "jepa"
 class Sink(Protocol):
     """Takes rows and makes a file of them."""
 
-    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows dim"]) -> None:
-        """Rows: text columns, "path" first, and their features."""
+    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows *features"]) -> None:
+        """Rows: text columns, "path" first, and their features: (dim,) each, or (tokens, dim)."""
         ...
 
     def close(self, metadata: str) -> None:
@@ -40,16 +40,21 @@ class Sink(Protocol):
 
 
 class ParquetSink:
-    """Columns "path" and labels as strings, "embedding" as lists of fp32; rows go to the disk as they come."""
+    """Columns "path" and labels as strings, "embedding" as lists of fp32 (of tokens, lists of those).
+
+    Rows go to the disk as they come.
+    """
 
     def __init__(self, path: Path) -> None:
         """The file is opened with the first rows, which tell its columns."""
         self.path = path
         self._writer: pq.ParquetWriter | None = None
 
-    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows dim"]) -> None:
+    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows *features"]) -> None:
         """One row group."""
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(embedding.flatten().numpy()), embedding.shape[1])
+        lists = pa.array(embedding.flatten().numpy())
+        for length in reversed(embedding.shape[1:]):
+            lists = pa.FixedSizeListArray.from_arrays(lists, length)
         arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
         table = pa.table({**arrays, "embedding": lists})
         if self._writer is None:
@@ -71,7 +76,7 @@ class _InMemory:
         self._columns: dict[str, list[str]] = {}
         self._embedding: list[Tensor] = []
 
-    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows dim"]) -> None:
+    def add(self, columns: Mapping[str, Sequence[str]], embedding: Float[Tensor, "rows *features"]) -> None:
         """Keep them."""
         for name, values in columns.items():
             self._columns.setdefault(name, []).extend(values)
@@ -79,7 +84,7 @@ class _InMemory:
 
 
 class NpzSink(_InMemory):
-    """Arrays "path", labels and "jepa" of strings, and "embedding" (rows, dim) of fp32; nothing is pickled."""
+    """Arrays "path", labels and "jepa" of strings, and "embedding" (rows, ...) of fp32; nothing is pickled."""
 
     def close(self, metadata: str) -> None:
         """Write the archive."""
@@ -89,7 +94,7 @@ class NpzSink(_InMemory):
 
 
 class SafetensorsSink(_InMemory):
-    """Tensor "embedding" (rows, dim) of fp32; every text column is a tensor of bytes that are a JSON list.
+    """Tensor "embedding" (rows, ...) of fp32; every text column is a tensor of bytes that are a JSON list.
 
     Text is no metadata here: a header of this format ends at 100 MB, and paths of a million files do not.
     """
@@ -117,8 +122,8 @@ class Embedded:
 
     rows: int
     """Samples in the file."""
-    dim: int
-    """Features per sample."""
+    features: tuple[int, ...]
+    """Shape of one sample's: (dim,), or (tokens, dim)."""
     unreadable: tuple[Unreadable, ...]
     """Samples that are not in the file; its metadata names them too."""
 
@@ -140,6 +145,7 @@ def embed(
     out: Path,
     *,
     run: str,
+    tokens: bool = False,
     force: bool = False,
     precision: Precision = "fp32",
     watch: Watch = unwatched,
@@ -151,6 +157,7 @@ def embed(
         source: from `Modality.open`.
         out: .parquet (streams; for any size), .npz or .safetensors (hold all features in memory).
         run: the run's name, for the metadata.
+        tokens: write all tokens of a sample and not their mean.
         force: replace an existing file.
         precision: what the encoder computes in.
         watch: is told how many samples are done.
@@ -162,7 +169,7 @@ def embed(
     sink_type = check_out(out, force)
     partial = out.with_name(f"{out.name}.tmp")
     try:
-        embedded = _fill(sink_type(partial), encoder, source, run, precision, watch)
+        embedded = _fill(sink_type(partial), encoder, source, run, tokens, precision, watch)
         partial.replace(out)
     except OSError as error:
         raise DataError(f"{out}: could not be written ({error}). Free space or give another --out.") from error
@@ -171,24 +178,34 @@ def embed(
     return embedded
 
 
-def _fill(sink: Sink, encoder: FrozenEncoder, source: Source, run: str, precision: Precision, watch: Watch) -> Embedded:
-    represent = encode_with(encoder.encoder, encoder.device, precision)
+def _fill(
+    sink: Sink,
+    encoder: FrozenEncoder,
+    source: Source,
+    run: str,
+    tokens: bool,
+    precision: Precision,
+    watch: Watch,
+) -> Embedded:
+    represent = encode_with(encoder.parts, encoder.encoder, encoder.device, precision)
     unreadable: list[Unreadable] = []
-    rows, dim, done = 0, 0, 0
+    features: tuple[int, ...] = ()
+    rows, done = 0, 0
     watch("embed", done, len(source))
     for batch in signal_batches(encoder.parts, source, encoder.device):
         unreadable += batch.unreadable
         if len(batch.place):
-            embedding = represent(batch.signal)
-            rows, dim = rows + len(embedding), embedding.shape[1]
+            represented = represent(batch.signal)
+            embedding = represented.tokens.float().cpu() if tokens else represented.pooled
+            rows, features = rows + len(embedding), tuple(embedding.shape[1:])
             sink.add(_text(source, batch.place.tolist()), embedding)
         done += len(batch.place) + len(batch.unreadable)
         watch("embed", done, len(source))
     if not rows:
         first = f" The first: {unreadable[0].where} ({unreadable[0].reason})." if unreadable else ""
         raise DataError(f"none of {len(source)} samples can be read.{first} `jepa doctor` lists what can be decoded.")
-    sink.close(json.dumps(_metadata(encoder, run, precision, unreadable)))
-    return Embedded(rows, dim, tuple(unreadable))
+    sink.close(json.dumps(_metadata(encoder, run, tokens, precision, unreadable)))
+    return Embedded(rows, features, tuple(unreadable))
 
 
 def _text(source: Source, places: list[int]) -> dict[str, list[str]]:
@@ -201,11 +218,12 @@ def _text(source: Source, places: list[int]) -> dict[str, list[str]]:
 
 
 def _metadata(
-    encoder: FrozenEncoder, run: str, precision: Precision, unreadable: Sequence[Unreadable]
+    encoder: FrozenEncoder, run: str, tokens: bool, precision: Precision, unreadable: Sequence[Unreadable]
 ) -> dict[str, Any]:
     return {
         "run": run,
         "encoder": encoder.which,
+        "features": "tokens" if tokens else "pooled",
         "step": encoder.step,
         "precision": precision,
         "config_hash": config_hash(encoder.config),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from jepa_core.checkpoint import RunFolder, Which, load_encoder, read_state
@@ -84,6 +84,8 @@ class Evaluation:
     config: RunConfig
     """The checkpoint's, with what was overridden."""
     precision: Precision
+    views: int
+    """Of every sample (`Modality.views`)."""
     headings: Mapping[str, Heading]
     unreadable: Mapping[str, Sequence[Unreadable]]
     """By split; left out of every number."""
@@ -99,6 +101,7 @@ class Evaluation:
             "step": self.step,
             "seed": self.config.seed,
             "precision": self.precision,
+            "views": self.views,
             "config_hash": config_hash(self.config),
             "versions": versions(self.config),
             "headings": {
@@ -156,8 +159,9 @@ def evaluate(
     train_source, test_source = (parts.modality.source(config.modality, split) for split in SPLITS)
     names = common_headings(train_source, test_source)  # before anything is computed
     representations = _representations(run, checkpoint, parts, encoder, place, precision)
+    tokens = any(probe.needs == "tokens" for probe in fitted.values())
     train, test = (
-        extract(parts, source, representations, place, split, watch)
+        extract(parts, source, representations, place, split, watch, tokens)
         for split, source in zip(SPLITS, (train_source, test_source), strict=True)
     )
     headings = {
@@ -170,6 +174,7 @@ def evaluate(
         step=read_state(folder)["step"],
         config=config,
         precision=precision,
+        views=parts.modality.views(config.modality),
         headings=headings,
         unreadable=dict(zip(SPLITS, (train.unreadable, test.unreadable), strict=True)),
         results=score(fitted, headings, train, test, config.seed, place, watch),
@@ -209,8 +214,8 @@ def _representations(
     for which in sorted(get_args(Which), key=lambda which: which != encoder):
         if files[which].exists():
             _, module = load_encoder(run, which, checkpoint, parts.config)
-            found[which] = encode_with(module, device, precision)
-    found[RANDOM] = encode_with(untrained_encoder(parts), device, precision)
+            found[which] = encode_with(parts, module, device, precision)
+    found[RANDOM] = encode_with(parts, untrained_encoder(parts), device, precision)
     found[RAW] = baseline_of(parts)
     return found
 
@@ -233,8 +238,8 @@ def score(
             correct: dict[str, Tensor] = {}
             chosen: dict[str, Mapping[str, float | int]] = {}
             for representation in train.features:
-                known = Features(train.features[representation].to(device), heading.train.to(device))
-                asked = Features(test.features[representation].to(device), heading.test.to(device))
+                known = _features(train, representation, heading.train, device, probe.needs)
+                asked = _features(test, representation, heading.test, device, probe.needs)
                 scored = probe(known, asked, len(heading.names), seed)
                 correct[representation], chosen[representation] = scored.correct, scored.chosen
                 watch("probes", len(results) + len(correct), total)
@@ -243,6 +248,14 @@ def score(
                 for representation in correct
             ]
     return results
+
+
+def _features(
+    extracted: Extracted, representation: str, labels: Int[Tensor, "samples"], device: torch.device, needs: FeatureKind
+) -> Features:
+    """What a probe sees; tokens stay where they are, and the probe moves them batch by batch."""
+    tokens = extracted.tokens[representation] if needs == "tokens" else None
+    return Features(extracted.features[representation].to(device), labels.to(device), tokens)
 
 
 def _result(

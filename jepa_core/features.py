@@ -10,14 +10,18 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
 
 from jepa_core.data import SignalDataset, count_workers, ignore_interrupts
 from jepa_core.errors import DataError
-from jepa_core.frozen import pool
+from jepa_core.frozen import join_views, merge_views, pool
 from jepa_core.model import Encoder, Parts
+from jepa_core.nn.patches import patchify
+from jepa_core.nn.positions import cell_coordinates
 from jepa_core.plugin import Source
-from jepa_core.types import SampleKey
+from jepa_core.token_store import TokenStore
+from jepa_core.types import SampleKey, TokenGrid
 from jepa_core.unreadable import Unreadable
 
 Precision = Literal["fp32", "bf16"]
@@ -25,8 +29,18 @@ Precision = Literal["fp32", "bf16"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-Represent = Callable[[Float[Tensor, "batch ..."]], Float[Tensor, "batch dim"]]
-"""From signals to one fp32 vector each."""
+
+class Represented(NamedTuple):
+    """What became of some signals."""
+
+    pooled: Float[Tensor, "batch dim"]
+    """One fp32 vector each, on the CPU."""
+    tokens: Float[Tensor, "batch tokens dim"]
+    """Their tokens, where and as they were computed."""
+
+
+Represent = Callable[[Float[Tensor, "batch ..."]], Represented]
+"""From signals, or several views of each, (batch, views, ...), to features."""
 
 Watch = Callable[[str, int, int], None]
 """Is told what is being done, how many units of it are done, and of how many."""
@@ -56,26 +70,53 @@ class Extracted:
     place: Int[Tensor, "readable"]
     """Their positions in the source, ascending."""
     features: Mapping[str, Float[Tensor, "readable dim"]]
-    """One matrix per representation, fp32, on the CPU."""
+    """Pooled: one matrix per representation, fp32, on the CPU."""
+    tokens: Mapping[str, Float[Tensor, "readable tokens dim"]]
+    """As `TokenStore` keeps them; empty where they were not asked for."""
     unreadable: tuple[Unreadable, ...]
     """What could not be read."""
 
 
-def encode_with(encoder: Encoder, device: torch.device, precision: Precision) -> Represent:
-    """Pooled tokens of an encoder."""
-    encoder = encoder.to(device)
+def encode_with(parts: Parts, encoder: Encoder, device: torch.device, precision: Precision) -> Represent:
+    """Tokens of an encoder, of all views of a sample side by side, and their mean."""
+    encoder, shape = encoder.to(device), parts.modality.signal_shape(parts.config.modality)
 
     @torch.no_grad()
-    def represent(signal: Tensor) -> Tensor:
+    def represent(signal: Tensor) -> Represented:
+        flat, views = merge_views(signal, shape)
         with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
-            return pool(encoder(signal.to(device, non_blocking=True))).cpu()
+            tokens = join_views(encoder(flat.to(device, non_blocking=True)), views)
+        return Represented(pool(tokens).cpu(), tokens)
 
     return represent
 
 
 def baseline_of(parts: Parts) -> Represent:
-    """The modality's raw-input features."""
-    return lambda signal: parts.modality.baseline(parts.config.modality, signal).float()
+    """The modality's raw-input features, averaged over views, and as tokens `raw_tokens`."""
+    modality, section = parts.modality, parts.config.modality
+    shape = modality.signal_shape(section)
+
+    def represent(signal: Tensor) -> Represented:
+        flat, views = merge_views(signal, shape)
+        pooled = modality.baseline(section, flat).float().unflatten(0, (-1, views)).mean(1)
+        return Represented(pooled, join_views(raw_tokens(flat, parts.grid), views))
+
+    return represent
+
+
+def raw_tokens(signal: Float[Tensor, "batch ..."], grid: TokenGrid) -> Float[Tensor, "batch tokens values"]:
+    """The values of every cell, and its place: one-hot along each axis of the grid.
+
+    An encoder's tokens know their cells; without the places a probe would see raw input as a bag of cells. A signal
+    that does not divide into the grid's cells (its axis 0 are channels) is a single token.
+    """
+    extent = signal.shape[2:]
+    cells = len(extent) == grid.num_axes and not any(side % n for side, n in zip(extent, grid.shape, strict=True))
+    if not cells:
+        return signal.flatten(1)[:, None]
+    values = patchify(signal, [side // n for side, n in zip(extent, grid.shape, strict=True)])
+    places = [one_hot(along.long(), n) for along, n in zip(cell_coordinates(grid).T, grid.shape, strict=True)]
+    return torch.cat([values, torch.cat(places, dim=1).to(values).expand(len(values), -1, -1)], dim=2)
 
 
 def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterator[SignalBatch]:
@@ -110,6 +151,7 @@ def extract(
     device: torch.device,
     what: str,
     watch: Watch = unwatched,
+    tokens: bool = False,
 ) -> Extracted:
     """Read every sample once and represent it in every way.
 
@@ -120,15 +162,18 @@ def extract(
         device: where the representations compute.
         what: the source's name, for messages.
         watch: is told how many samples are done.
+        tokens: keep all tokens too, and not the pooled features alone.
 
     Raises:
-        DataError: no samples, more unreadable ones than `data.max_unreadable`, or features that are not finite.
+        DataError: no samples, more unreadable ones than `data.max_unreadable`, features that are not finite, or no room
+            for the tokens.
     """
     if not len(source):
         raise DataError(f"{what}: there are no samples. Check the paths of the modality's section.")
     places: list[Tensor] = []
     unreadable: list[Unreadable] = []
     features: dict[str, list[Tensor]] = {name: [] for name in representations}
+    stores = {name: TokenStore(len(source), f"{what}: the {name} tokens") for name in representations if tokens}
     done = 0
     watch(what, done, len(source))
     for batch in signal_batches(parts, source, device):
@@ -136,14 +181,17 @@ def extract(
         if len(batch.place):
             places.append(batch.place)
             for name, represent in representations.items():
-                features[name].append(represent(batch.signal))
+                represented = represent(batch.signal)
+                features[name].append(represented.pooled)
+                if tokens:
+                    stores[name].add(represented.tokens)
         done += len(batch.place) + len(batch.unreadable)
         watch(what, done, len(source))
     _require_few(unreadable, len(source), parts.config.data.max_unreadable, what)
     whole = {name: torch.cat(each) for name, each in features.items()}
     for name, each in whole.items():
         _require_finite(each, name, what)
-    return Extracted(torch.cat(places), whole, tuple(unreadable))
+    return Extracted(torch.cat(places), whole, {name: store.all() for name, store in stores.items()}, tuple(unreadable))
 
 
 def _require_few(unreadable: list[Unreadable], num_samples: int, most: float, what: str) -> None:

@@ -50,19 +50,27 @@ class FrozenEncoder:
         return self.parts.grid
 
     def preprocess(self, raw: Any) -> Tensor:
-        """A raw sample, as the modality's sources read it, to a signal (`signal_shape`), as evaluation sees it."""
+        """A raw sample, as the modality's sources read it, to a signal (`signal_shape`), as evaluation sees it.
+
+        Where evaluation takes several views of a sample, they are stacked: (views, *signal_shape).
+        """
         return self._transform(raw, torch.Generator())
 
     @torch.no_grad()
     def tokens(self, signal: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch tokens dim"]:
-        """One vector per cell of the grid, after the last norm; raises UsageError for signals of another shape."""
-        if tuple(signal.shape[1:]) != self.signal_shape:
+        """One vector per cell of the grid, after the last norm; raises UsageError for signals of another shape.
+
+        Of several views of each sample, (batch, views, *signal_shape), the tokens follow each other: all cells of the
+        first view, then those of the second.
+        """
+        flat, views = merge_views(signal, self.signal_shape)
+        if tuple(flat.shape[1:]) != self.signal_shape:
             wanted, given = ", ".join(map(str, ("batch", *self.signal_shape))), tuple(signal.shape)
             raise UsageError(f"signal: expected shape ({wanted}), got {given}. A single one is passed as signal[None].")
-        return self.encoder(signal.to(self.device))
+        return join_views(self.encoder(flat.to(self.device)), views)
 
     def embed(self, signal: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
-        """One vector per signal: the mean over its tokens."""
+        """One vector per sample: the mean over its tokens, of all its views."""
         return pool(self.tokens(signal))
 
 
@@ -126,6 +134,20 @@ def untrained_encoder(parts: Parts) -> Encoder:
 def pool(tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
     """The mean over tokens, in fp32."""
     return tokens.float().mean(1)
+
+
+def merge_views(
+    signal: Float[Tensor, "batch ..."], signal_shape: tuple[int, ...]
+) -> tuple[Float[Tensor, "signals ..."], int]:
+    """Signals, and how many views each sample has: (batch, views, *signal_shape) becomes (batch * views, ...)."""
+    if signal.dim() != len(signal_shape) + 2:
+        return signal, 1
+    return signal.flatten(0, 1), signal.shape[1]
+
+
+def join_views(tokens: Float[Tensor, "signals tokens dim"], views: int) -> Float[Tensor, "batch more dim"]:
+    """The tokens of all views of a sample, one view after the other."""
+    return tokens.unflatten(0, (-1, views)).flatten(1, 2)
 
 
 def find_device(device: str | torch.device | None = None) -> torch.device:

@@ -84,7 +84,9 @@ class Transform(Protocol):
     """From a raw sample to a signal."""
 
     def __call__(self, raw: Any, generator: Generator) -> Tensor:
-        """A float32 signal of `Modality.signal_shape`; every random draw comes from `generator`.
+        """A float32 signal of `Modality.signal_shape`, or a stack of `Modality.views`.
+
+        Every random draw comes from `generator`.
 
         Raises UnreadableSample where `raw` is only a handle and is decoded here.
         """
@@ -160,6 +162,14 @@ class Modality(ABC):
     @abstractmethod
     def transform(self, config: Any, train: bool) -> Transform:
         """Augmentation for training, or the deterministic preprocessing of evaluation."""
+
+    def views(self, config: Any) -> int:
+        """How many views of every sample evaluation takes, such as clips of a long recording.
+
+        With V > 1 the transform of evaluation returns (V, *signal_shape); that of training returns one signal always.
+        Pooled features are the mean over the views, and a probe of tokens sees those of all.
+        """
+        return 1
 
     @abstractmethod
     def tokenizer(self, config: Any, width: int) -> nn.Module:

@@ -64,7 +64,7 @@ def measure(
     DataError where a deviation is 0 or nothing is readable.
     """
     modality = modalities.get(config.modality.name)
-    transform = modality.transform(config.modality, train=False)
+    transform, views = modality.transform(config.modality, train=False), modality.views(config.modality)
     count = min(most, len(source))
     total = squares = torch.zeros(modality.signal_shape(config.modality)[0] if per_channel else 1, dtype=torch.float64)
     values = samples = 0
@@ -74,7 +74,10 @@ def measure(
         except UnreadableSample as error:
             logger.warning("left out: %s", error)
         else:
-            signal = transform(raw, torch.Generator()).double().reshape(len(total), -1)
+            signal = transform(raw, torch.Generator()).double()
+            if views > 1:
+                signal = signal.transpose(0, 1)  # the channels first
+            signal = signal.reshape(len(total), -1)
             total, squares = total + signal.sum(1), squares + signal.square().sum(1)
             values, samples = values + signal.shape[1], samples + 1
         progress(number + 1)

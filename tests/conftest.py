@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from notes import WriteNotes
 from toy import Toy, toy_registered
+from toy_train import train_toy
 
 
 @pytest.fixture
@@ -15,6 +18,27 @@ def toy() -> Generator[Toy]:
     """The toy modality, registered for one test."""
     with toy_registered() as modality:
         yield modality
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 8 steps with statistics of its own, checkpoints at 4 and 8; what a test changes it changes in a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    statistics, pace = ["modality.mean=0.2", "modality.std=0.8"], ["optim.lr.value=0.01", "optim.lr.warmup=0"]
+    train_toy(folder, [*statistics, *pace, "ema.momentum.value=0.5"])
+    return folder
+
+
+@pytest.fixture
+def logging_as_before() -> Generator[None]:
+    """What a command configures of logging and warnings is undone after the test."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    formatwarning, own = warnings.formatwarning, logging.getLogger("jepa_core").level
+    yield
+    logging.captureWarnings(capture=False)
+    logging.root.handlers[:], warnings.formatwarning = handlers, formatwarning
+    logging.root.setLevel(level)
+    logging.getLogger("jepa_core").setLevel(own)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -27,6 +26,8 @@ from jepa_core.plugin import ObjectivePlugin
 from jepa_core.recipes import read_config
 from jepa_core.registry import maskings, modalities, objectives
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 
 def jepa(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, list(arguments), prog_name="jepa")
@@ -42,17 +43,6 @@ def fresh(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         check=False,
         env={**os.environ, **environment},
     )
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    formatwarning, own = warnings.formatwarning, logging.getLogger("jepa_core").level
-    yield
-    logging.captureWarnings(capture=False)
-    logging.root.handlers[:], warnings.formatwarning = handlers, formatwarning
-    logging.root.setLevel(level)
-    logging.getLogger("jepa_core").setLevel(own)
 
 
 # The frame

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 
 import numpy as np
 import pytest
-from toy_train import train_toy
 from typer.testing import CliRunner
 
 from jepa_core.cli import app
 from jepa_core.cli.common import Phases
 from jepa_core.cli.evaluate import evaluate
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "logging_as_before")
 
 
 def jepa(*arguments: str) -> tuple[int, str, str]:
@@ -27,27 +24,9 @@ def jepa(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    formatwarning, own = warnings.formatwarning, logging.getLogger("jepa_core").level
-    yield
-    logging.captureWarnings(capture=False)
-    logging.root.handlers[:], warnings.formatwarning = handlers, formatwarning
-    logging.root.setLevel(level)
-    logging.getLogger("jepa_core").setLevel(own)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    train_toy(folder, ["train.steps=2"])
-    return folder
-
-
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return copytree(trained, tmp_path / "trained")
+def run(toy_run: Path, tmp_path: Path) -> Path:
+    return copytree(toy_run, tmp_path / "trained")
 
 
 def rows(table: str, probe: str) -> list[str]:
@@ -68,6 +47,16 @@ def test_the_table_shows_four_representations_and_says_how_to_read_it(run: Path)
     assert out.count("How to read it") == 1
     assert f"written: {run / 'eval.json'}" in err.replace("\n", "")
     assert json.loads((run / "eval.json").read_text())["encoder"] == "target"
+
+
+def test_the_attentive_probe_is_a_row_like_the_others(run: Path) -> None:
+    quick = "probes=[{name: attentive, learning_rates: [0.003], weight_decays: [0.01], epochs: 1, min_steps: 5}]"
+    code, out, _ = jepa("eval", str(run), "--probe", "attentive", "--set", quick, "--device", "cpu")
+    assert code == 0
+    names = [" ".join(line.split()[:2]) for line in rows(out, "attentive")]
+    assert names == ["target encoder", "context encoder", "never trained", "raw input"]
+    saved = json.loads((run / "eval.json").read_text())["results"][0]
+    assert (saved["probe"], saved["chosen"]["learning_rate"]) == ("attentive", 0.003)
 
 
 def test_the_encoder_decides_what_heads_the_table(run: Path) -> None:
@@ -97,7 +86,7 @@ def test_it_is_a_function_too(run: Path) -> None:
     [
         (("--encoder", "student"), 2, "'student' is not one of 'target', 'context'"),
         (("--probe", "liner"), 2, "Did you mean 'linear'"),
-        (("--checkpoint", "step_3"), 1, "no checkpoint 'step_3'. There are: step_2"),
+        (("--checkpoint", "step_3"), 1, "no checkpoint 'step_3'. There are: step_4, step_8"),
         (("--set", "encoder.width=64"), 2, "encoder.width: 32 in the checkpoint, 64 given"),
         (("--device", "warp"), 2, "device warp:"),
     ],
@@ -129,6 +118,14 @@ def test_embed_writes_the_file_and_says_what_is_in_it(run: Path, inputs: Path, t
     assert f"written: {out}, 2 samples x 32 features" in err
     with np.load(out) as arrays:
         assert json.loads(str(arrays["jepa"]))["run"] == "trained"
+
+
+def test_embed_writes_all_tokens_when_asked(run: Path, inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    _, _, err = jepa("embed", str(run), str(inputs), "--out", str(out), "--tokens", "--device", "cpu")
+    assert "3 samples x 36 tokens x 32 features" in " ".join(err.split())
+    with np.load(out) as arrays:
+        assert arrays["embedding"].shape == (3, 36, 32)
 
 
 def test_embed_fails_where_nothing_can_be_read(run: Path, inputs: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from toy import Toy
 from toy_parts import Arrays, Waves
-from toy_train import train_toy
 
 from jepa_core import embedding
 from jepa_core.embedding import embed
@@ -24,16 +23,9 @@ pytestmark = pytest.mark.usefixtures("toy")
 SUFFIXES = (".parquet", ".npz", ".safetensors")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    train_toy(folder, ["modality.mean=0.2"])
-    return folder
-
-
 @pytest.fixture
-def encoder(run: Path) -> FrozenEncoder:
-    return load(run, device="cpu")
+def encoder(toy_run: Path) -> FrozenEncoder:
+    return load(toy_run, device="cpu")
 
 
 @pytest.fixture
@@ -52,7 +44,7 @@ def read(path: Path) -> tuple[dict[str, list[str]], torch.Tensor, dict[str, Any]
     if path.suffix == ".parquet":
         table = pq.read_table(path)
         text = {name: table[name].to_pylist() for name in table.column_names if name != "embedding"}
-        values = torch.tensor(np.stack(table["embedding"].to_numpy()))
+        values = torch.tensor(np.array(table["embedding"].to_pylist(), dtype=np.float32))
         return text, values, json.loads(pq.read_metadata(path).metadata[b"jepa"])
     if path.suffix == ".npz":
         with np.load(path) as arrays:  # without pickle
@@ -73,13 +65,13 @@ def test_every_format_holds_paths_features_and_where_they_come_from(
     done = embed(encoder, Arrays.under(str(files)), out, run="trained")
     text, values, metadata = read(out)
     good = [path for path in sorted(files.iterdir()) if path.name != "07.npy"]
-    assert (done.rows, done.dim) == (69, 32)
+    assert (done.rows, done.features) == (69, (32,))
     assert text == {"path": [str(path) for path in good]}
     signal = torch.stack([encoder.preprocess(np.load(path)) for path in good])
     torch.testing.assert_close(values, encoder.embed(signal), rtol=1e-4, atol=1e-5)
     assert values.dtype == torch.float32
-    assert {key: metadata[key] for key in ("run", "encoder", "step", "precision")} == {
-        "run": "trained", "encoder": "target", "step": 8, "precision": "fp32",
+    assert {key: metadata[key] for key in ("run", "encoder", "step", "precision", "features")} == {
+        "run": "trained", "encoder": "target", "step": 8, "precision": "fp32", "features": "pooled",
     }  # fmt: skip
     assert len(metadata["config_hash"]) == 64
     assert [each["path"] for each in metadata["unreadable"]] == [str(files / "07.npy")]
@@ -105,9 +97,9 @@ def test_a_heading_that_is_called_like_a_column_keeps_out_of_its_way(
     assert text == {"path": ["toy:test/0", "toy:test/1"], "label_path": ["left", "left"]}
 
 
-def test_context_and_target_encoder_give_different_features(run: Path, tmp_path: Path) -> None:
+def test_context_and_target_encoder_give_different_features(toy_run: Path, tmp_path: Path) -> None:
     for which in ("target", "context"):
-        embed(load(run, which, device="cpu"), Waves("test", 2, 12, 0.1), tmp_path / f"{which}.npz", run="trained")
+        embed(load(toy_run, which, device="cpu"), Waves("test", 2, 12, 0.1), tmp_path / f"{which}.npz", run="trained")
     (_, target, first), (_, context, second) = (read(tmp_path / f"{which}.npz") for which in ("target", "context"))
     assert not torch.equal(target, context)
     assert (first["encoder"], second["encoder"]) == ("target", "context")
@@ -165,8 +157,22 @@ def test_parquet_rows_reach_the_disk_batch_by_batch(encoder: FrozenEncoder, file
 
 
 def test_features_of_a_modality_come_with_its_training_statistics(
-    run: Path, tmp_path: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch
+    toy_run: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Toy, "unnormalised", {"mean": 0.0, "std": 1.0})
     with pytest.raises(UsageError, match=r"modality\.mean: 0\.2 in the checkpoint"):
-        load(run, device="cpu", overrides=["modality.mean=0.0"])
+        load(toy_run, device="cpu", overrides=["modality.mean=0.0"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_tokens_can_be_written_in_place_of_their_mean(encoder: FrozenEncoder, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"features{suffix}"
+    source = Waves("test", 70, 12, 0.1)
+    done = embed(encoder, source, out, run="trained", tokens=True)
+    assert (done.rows, done.features) == (70, (36, 32))
+    _, values, metadata = read(out)
+    signal = torch.stack([encoder.preprocess(source.read(index)) for index in range(70)])
+    torch.testing.assert_close(values.view(70, 36, 32), encoder.tokens(signal), rtol=1e-4, atol=1e-5)
+    assert metadata["features"] == "tokens"
+    if suffix == ".parquet":
+        assert str(pq.read_schema(out).field("embedding").type).count("fixed_size_list") == 2

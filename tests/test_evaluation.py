@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from toy import Toy, toy_config, toy_registered
 from toy_parts import Waves
-from toy_train import train_toy
 
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import Section
@@ -19,7 +19,7 @@ from jepa_core.config.text import config_hash
 from jepa_core.data import SignalDataset
 from jepa_core.errors import CheckpointError, ConfigError, DataError, PluginIncompatible, PluginNotFound, UsageError
 from jepa_core.evaluation import Evaluation, Result, evaluate
-from jepa_core.features import baseline_of, encode_with, extract
+from jepa_core.features import PRECISIONS, Represented, baseline_of, encode_with, extract
 from jepa_core.frozen import load, untrained_encoder
 from jepa_core.model import Parts
 from jepa_core.plugin import Labels, ProbePlugin
@@ -29,21 +29,12 @@ from jepa_core.registry import probes as probe_registry
 pytestmark = pytest.mark.usefixtures("toy")
 
 CPU = torch.device("cpu")
-TRAINING = (
-    "modality.mean=0.2",
-    "modality.std=0.8",
-    "optim.lr.value=0.01",
-    "optim.lr.warmup=0",
-    "ema.momentum.value=0.5",
-)
 KNN = ("modality.train_samples=200", "modality.test_samples=80")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    train_toy(folder, TRAINING)
-    return RunFolder(folder)
+def run(toy_run: Path) -> RunFolder:
+    return RunFolder(toy_run)
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +192,13 @@ def test_workers_change_nothing(run: RunFolder) -> None:
 def test_features_that_are_not_finite_end_it_with_advice() -> None:
     parts = Parts.of(toy_config())
     source = parts.modality.source(parts.config.modality, "probe_train")
-    broken = {"target": lambda signal: torch.where(torch.arange(len(signal)) == 2, torch.nan, 1.0)[:, None]}
+
+    def one_is_nan(signal: Tensor) -> Represented:
+        tokens = torch.where(torch.arange(len(signal)) == 2, torch.nan, 1.0)[:, None, None]
+        return Represented(tokens[:, 0], tokens)
+
     with pytest.raises(DataError, match=r"the target features of 1 of 64 samples are not finite.*--checkpoint"):
-        extract(parts, source, broken, CPU, "probe_train")
+        extract(parts, source, {"target": one_is_nan}, CPU, "probe_train")
 
 
 def test_an_empty_split_is_an_error(run: RunFolder) -> None:
@@ -232,7 +227,7 @@ def test_statistics_come_from_the_checkpoint_and_not_from_the_user(
 def test_bf16_is_explicit_and_reaches_the_encoder_alone() -> None:
     parts = Parts.of(toy_config())
     signal = torch.randn(4, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    exact, rounded = (encode_with(untrained_encoder(parts), CPU, each)(signal) for each in ("fp32", "bf16"))
+    exact, rounded = (encode_with(parts, untrained_encoder(parts), CPU, p)(signal).pooled for p in PRECISIONS)
     assert exact.dtype == rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)
     torch.testing.assert_close(exact, rounded, rtol=0.1, atol=0.1)
@@ -270,15 +265,15 @@ def test_two_sections_of_one_probe_are_refused(run: RunFolder) -> None:
 
 
 def test_a_probe_that_needs_what_the_core_does_not_have_is_refused(run: RunFolder) -> None:
-    class Attentive:
-        needs = "tokens"
+    class Layered:
+        needs = "layers"
 
         def __init__(self, config: Section) -> None:
             pass
 
     with (
-        probe_registry.temporarily(ProbePlugin("watching", PlainConfig, Attentive)),
-        pytest.raises(PluginIncompatible, match=r"probe 'watching': it needs 'tokens' features.*has: pooled"),
+        probe_registry.temporarily(ProbePlugin("watching", PlainConfig, Layered)),
+        pytest.raises(PluginIncompatible, match=r"probe 'watching': it needs 'layers' features.*has: pooled, tokens"),
     ):
         evaluate(run, probes=["watching"], device="cpu")
 

@@ -54,6 +54,24 @@ def test_normalising_by_the_result_gives_mean_zero_and_deviation_one(toy: Toy, c
     assert second.std == pytest.approx([1], abs=1e-6)
 
 
+def test_several_views_of_a_sample_are_more_values_of_its_channels(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, config_file: Path
+) -> None:
+    monkeypatch.setattr(Toy, "unnormalised", {"mean": [0.0], "std": [1.0]})
+    monkeypatch.setattr(Toy, "signal_shape", lambda *_: (2, 12, 12))
+
+    def two_channels(*_: object, train: bool) -> Any:
+        return lambda raw, generator: torch.stack(
+            [torch.stack([torch.from_numpy(raw), 3 * torch.ones(12, 12) + v]) for v in (0, 1)]
+        )
+
+    monkeypatch.setattr(Toy, "transform", two_channels)
+    config = toy_config("modality.views=2")
+    measured = measure(config, pretraining(toy), per_channel=True, most=1000, progress=ignore)
+    assert measured.mean[1] == pytest.approx(3.5)
+    assert measured.std[1] == pytest.approx(0.5)
+
+
 def test_samples_are_spread_over_the_whole_source(toy: Toy, config_file: Path) -> None:
     config, per_channel = read_unnormalised(config_file)
     source, read = pretraining(toy), list[int]()

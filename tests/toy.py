@@ -44,6 +44,8 @@ class ToyConfig(Section):
     """Mirror half of the training samples left to right."""
     unreadable: tuple[int, ...] = ()
     """Training samples that cannot be read."""
+    views: int = Field(default=1, ge=1)
+    """Views of every sample that evaluation takes, each shifted by one more value to the right."""
 
 
 class ToyRowsConfig(Section):
@@ -108,7 +110,11 @@ class Toy(Modality):
         """Normalisation, and in training a flip."""
         from toy_parts import ToyTransform
 
-        return ToyTransform(config.mean, config.std, flip=train and config.flip)
+        return ToyTransform(config.mean, config.std, flip=train and config.flip, views=1 if train else config.views)
+
+    def views(self, config: ToyConfig) -> int:
+        """As the configuration says."""
+        return config.views
 
     def tokenizer(self, config: ToyConfig, width: int) -> nn.Module:
         """One linear projection of every kept cell."""

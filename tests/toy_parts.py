@@ -98,15 +98,18 @@ class Arrays:
 
 @dataclass(frozen=True)
 class ToyTransform:
-    """Normalise, and mirror half of the samples."""
+    """Normalise, and mirror half of the samples or take several views."""
 
     mean: float
     std: float
     flip: bool
+    views: int = 1
 
-    def __call__(self, raw: np.ndarray, generator: Generator) -> Float[Tensor, "1 side side"]:
-        """From (side, side) to (1, side, side)."""
+    def __call__(self, raw: np.ndarray, generator: Generator) -> Float[Tensor, "*views 1 side side"]:
+        """From (side, side) to (1, side, side), or (views, 1, side, side) where there are several."""
         signal = (torch.from_numpy(raw)[None] - self.mean) / self.std
+        if self.views > 1:
+            return torch.stack([signal.roll(shift, dims=-1) for shift in range(self.views)])
         mirrored = self.flip and torch.rand((), generator=generator) < 0.5
         return signal.flip(-1) if mirrored else signal
 

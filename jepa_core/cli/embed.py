@@ -31,6 +31,7 @@ def embed(
     overrides: Overrides = None,
     device: Device = None,
     precision: Precision = "fp32",
+    tokens: Annotated[bool, typer.Option("--tokens", help="All tokens of a sample, not their mean.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write one feature vector per sample (the mean over its tokens) with its path, and labels where there are any."""
@@ -41,7 +42,14 @@ def embed(
     source = loaded.parts.modality.open(loaded.config.modality, inputs)
     with Phases({"embed": "samples"}) as phases:
         done = embedding.embed(
-            loaded, source, out, run=run.resolve().name, force=force, precision=precision, watch=phases.update
+            loaded,
+            source,
+            out,
+            run=run.resolve().name,
+            tokens=tokens,
+            force=force,
+            precision=precision,
+            watch=phases.update,
         )
     for bad in done.unreadable[:SHOWN]:
         logger.warning("unreadable: %s (%s)", bad.where, bad.reason)
@@ -49,4 +57,5 @@ def embed(
         logger.warning(
             "%d samples cannot be read and are not in the file; its metadata names them", len(done.unreadable)
         )
-    logger.info("written: %s, %d samples x %d features", out, done.rows, done.dim)
+    shape = " tokens x ".join(map(str, done.features))
+    logger.info("written: %s, %d samples x %s features", out, done.rows, shape)

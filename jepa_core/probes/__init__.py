@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
-FeatureKind = Literal["pooled"]
-"""What a probe can ask of an encoder. `pooled`: the mean over the tokens, after the last norm."""
+FeatureKind = Literal["pooled", "tokens"]
+"""What a probe can ask of an encoder. `pooled`: the mean over the tokens, after the last norm; `tokens`: they too."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class Features:
     """One fp32 vector per sample."""
     labels: Int[Tensor, "samples"]
     """Class ids in [0, num_classes), on the device of the vectors."""
+    tokens: Float[Tensor, "samples tokens dim"] | None = None
+    """All tokens of every sample, for a probe that needs them: fp16, on the CPU, and perhaps a mapped file, so take a
+    batch at a time."""
 
 
 @dataclass(frozen=True)

@@ -173,14 +173,14 @@ class _Split:
         return self.readable(index[np.argsort(earlier, kind="stable")].tolist())
 
     def readable(self, indices: Sequence[int]) -> list[_Item]:
-        """Those samples that can be read; raises DataError where there is none."""
+        """Those samples that can be read, the first view of each; raises DataError where there is none."""
         found: list[_Item] = []
         for index in indices:
             try:
-                raw = self.source.read(index)
+                signal = self.transform(self.source.read(index), torch.Generator())
             except UnreadableSample:
                 continue  # the trainer counts them; a picture needs another
-            found.append((index, self.transform(raw, torch.Generator())))
+            found.append((index, signal[0] if self.parts.modality.views(self.parts.config.modality) > 1 else signal))
         if not found:
             raise DataError("None of the samples that would be shown can be read. See: jepa doctor")
         return found
