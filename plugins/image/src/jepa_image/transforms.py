@@ -50,6 +50,7 @@ class EvaluationTransform:
         self, raw: Shaped[Tensor, "channels _ _"], generator: Generator
     ) -> Float[Tensor, "channels height width"]:
         """(C, H, W) of any size to (C, *size)."""
-        resized = list(covering_size(*raw.shape[-2:], self.cover))
+        height, width = raw.shape[-2:]
+        resized = list(covering_size(height, width, self.cover))
         pixels = F.resize(raw, resized, InterpolationMode(self.interpolation))  # returns raw where it fits
         return self.normalise(F.center_crop(pixels, list(self.size)))

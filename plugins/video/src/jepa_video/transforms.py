@@ -86,8 +86,10 @@ class EvaluationTransform:
         return torch.stack(views) if self.clips > 1 else views[0]
 
     def _centre(self, frames: Frames) -> Float[Tensor, "channels time height width"]:
-        resized = list(covering_size(*frames.shape[-2:], self.cover))
-        pixels = F.resize(frames, resized, InterpolationMode(self.interpolation))  # the same tensor where it fits
+        height, width = frames.shape[-2:]
+        pixels = F.resize(
+            frames, list(covering_size(height, width, self.cover)), InterpolationMode(self.interpolation)
+        )  # the same tensor where it fits
         return self.finish(F.center_crop(pixels, list(self.size)))
 
 
