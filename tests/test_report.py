@@ -22,6 +22,7 @@ from jepa_core.evaluation import evaluate
 from jepa_core.recipes import read_config
 from jepa_core.registry import modalities
 from jepa_core.report import write_report
+from jepa_core.report.gallery import feature_gallery
 from jepa_core.report.render import SECTIONS
 from jepa_core.types import TokenGrid
 
@@ -264,6 +265,15 @@ def test_data_without_labels_has_neighbours_without_judgement(run: Path, monkeyp
     assert 'class="same"' not in page
     assert 'class="other"' not in page
     assert "toy:test/" in visible(page)
+
+
+def test_pictures_and_maps_show_the_first_of_several_views(tmp_path: Path, toy: Toy) -> None:
+    train_toy(tmp_path / "run", ["train.steps=1", "modality.views=2"])
+    both = feature_gallery(tmp_path / "run")
+    train_toy(tmp_path / "other", ["train.steps=1"])
+    one = feature_gallery(tmp_path / "other")
+    for name in ("samples", "trained"):
+        assert str(getattr(both.maps, name)) == str(getattr(one.maps, name))
 
 
 def test_names_from_outside_are_text_and_not_markup(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
