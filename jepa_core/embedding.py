@@ -18,8 +18,9 @@ from torch import Tensor
 
 from jepa_core.config.text import config_hash
 from jepa_core.errors import DataError, UsageError
-from jepa_core.features import Precision, Watch, encode_with, signal_batches, unwatched
+from jepa_core.features import Precision, Represented, Watch, encode_with, signal_batches, unwatched
 from jepa_core.frozen import FrozenEncoder
+from jepa_core.nn.attentive import AttentiveClassifier
 from jepa_core.plugin import Source
 from jepa_core.unreadable import Unreadable
 
@@ -123,7 +124,7 @@ class Embedded:
     rows: int
     """Samples in the file."""
     features: tuple[int, ...]
-    """Shape of one sample's: (dim,), or (tokens, dim)."""
+    """Shape of one sample's: (dim,), (tokens, dim), or (classes,)."""
     unreadable: tuple[Unreadable, ...]
     """Samples that are not in the file; its metadata names them too."""
 
@@ -146,6 +147,7 @@ def embed(
     *,
     run: str,
     tokens: bool = False,
+    classifier: AttentiveClassifier | None = None,
     force: bool = False,
     precision: Precision = "fp32",
     watch: Watch = unwatched,
@@ -158,18 +160,19 @@ def embed(
         out: .parquet (streams; for any size), .npz or .safetensors (hold all features in memory).
         run: the run's name, for the metadata.
         tokens: write all tokens of a sample and not their mean.
+        classifier: write its logits, in fp32, and no features.
         force: replace an existing file.
         precision: what the encoder computes in.
         watch: is told how many samples are done.
 
     Raises:
-        UsageError: see `check_out`.
+        UsageError: see `check_out`; or the classifier is of another width, or beside `tokens`.
         DataError: no sample can be read, or the file cannot be written.
     """
-    sink_type = check_out(out, force)
+    sink_type, output = check_out(out, force), _output_of(encoder, tokens, classifier)
     partial = out.with_name(f"{out.name}.tmp")
     try:
-        embedded = _fill(sink_type(partial), encoder, source, run, tokens, precision, watch)
+        embedded = _fill(sink_type(partial), encoder, source, run, output, precision, watch)
         partial.replace(out)
     except OSError as error:
         raise DataError(f"{out}: could not be written ({error}). Free space or give another --out.") from error
@@ -178,12 +181,44 @@ def embed(
     return embedded
 
 
+@dataclass(frozen=True)
+class _Output:
+    """What is written of every sample."""
+
+    name: str
+    """For the metadata."""
+    of: Callable[[Represented], Tensor]
+    """From what the encoder gives of a batch, to fp32 on the CPU."""
+
+
+def _output_of(encoder: FrozenEncoder, tokens: bool, classifier: AttentiveClassifier | None) -> _Output:
+    """Raises UsageError for a classifier that does not fit."""
+    if classifier is None:
+        return _Output("tokens", lambda rows: rows.tokens.float().cpu()) if tokens else _Output("pooled", _pooled)
+    if tokens:
+        raise UsageError("--tokens and --classifier: a file holds tokens or logits. Leave one of the two out.")
+    width, needed = int(encoder.encoder.backbone.width), len(classifier.query)  # pyright: ignore[reportArgumentType]
+    if width != needed:
+        raise UsageError(f"--classifier: it is of encoders of width {needed}, and this one has {width}.")
+    classify = classifier.to(encoder.device).eval()
+
+    @torch.no_grad()
+    def logits(rows: Represented) -> Tensor:
+        return classify(rows.tokens.to(encoder.device).float()).cpu()
+
+    return _Output("logits", logits)
+
+
+def _pooled(rows: Represented) -> Tensor:
+    return rows.pooled
+
+
 def _fill(
     sink: Sink,
     encoder: FrozenEncoder,
     source: Source,
     run: str,
-    tokens: bool,
+    output: _Output,
     precision: Precision,
     watch: Watch,
 ) -> Embedded:
@@ -195,8 +230,7 @@ def _fill(
     for batch in signal_batches(encoder.parts, source, encoder.device):
         unreadable += batch.unreadable
         if len(batch.place):
-            represented = represent(batch.signal)
-            embedding = represented.tokens.float().cpu() if tokens else represented.pooled
+            embedding = output.of(represent(batch.signal))
             rows, features = rows + len(embedding), tuple(embedding.shape[1:])
             sink.add(_text(source, batch.place.tolist()), embedding)
         done += len(batch.place) + len(batch.unreadable)
@@ -204,7 +238,7 @@ def _fill(
     if not rows:
         first = f" The first: {unreadable[0].where} ({unreadable[0].reason})." if unreadable else ""
         raise DataError(f"none of {len(source)} samples can be read.{first} `jepa doctor` lists what can be decoded.")
-    sink.close(json.dumps(_metadata(encoder, run, tokens, precision, unreadable)))
+    sink.close(json.dumps(_metadata(encoder, run, output.name, precision, unreadable)))
     return Embedded(rows, features, tuple(unreadable))
 
 
@@ -218,12 +252,12 @@ def _text(source: Source, places: list[int]) -> dict[str, list[str]]:
 
 
 def _metadata(
-    encoder: FrozenEncoder, run: str, tokens: bool, precision: Precision, unreadable: Sequence[Unreadable]
+    encoder: FrozenEncoder, run: str, features: str, precision: Precision, unreadable: Sequence[Unreadable]
 ) -> dict[str, Any]:
     return {
         "run": run,
         "encoder": encoder.which,
-        "features": "tokens" if tokens else "pooled",
+        "features": features,
         "step": encoder.step,
         "precision": precision,
         "config_hash": config_hash(encoder.config),

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from jepa_core.cli import app
 from jepa_core.cli.common import Phases
 from jepa_core.cli.evaluate import evaluate
+from jepa_core.nn.attentive import AttentiveClassifier
+from jepa_core.probes.stored import save_classifier
 
 pytestmark = pytest.mark.usefixtures("toy", "logging_as_before")
 
@@ -126,6 +128,15 @@ def test_embed_writes_all_tokens_when_asked(run: Path, inputs: Path, tmp_path: P
     assert "3 samples x 36 tokens x 32 features" in " ".join(err.split())
     with np.load(out) as arrays:
         assert arrays["embedding"].shape == (3, 36, 32)
+
+
+def test_embed_answers_with_a_stored_classifier(run: Path, inputs: Path, tmp_path: Path) -> None:
+    out, stored = tmp_path / "answers.npz", tmp_path / "probes" / "shapes.safetensors"
+    save_classifier(AttentiveClassifier(32, 2, 5), stored)
+    code, _, err = jepa("embed", str(run), str(inputs), "--out", str(out), "--classifier", str(stored))
+    assert code == 0, err
+    with np.load(out) as arrays:
+        assert arrays["embedding"].shape == (3, 5)
 
 
 def test_embed_fails_where_nothing_can_be_read(run: Path, inputs: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from jepa_core import embedding
 from jepa_core.embedding import embed
 from jepa_core.errors import DataError, UsageError
 from jepa_core.frozen import FrozenEncoder, load
+from jepa_core.nn.attentive import AttentiveClassifier
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -76,6 +77,26 @@ def test_every_format_holds_paths_features_and_where_they_come_from(
     assert len(metadata["config_hash"]) == 64
     assert [each["path"] for each in metadata["unreadable"]] == [str(files / "07.npy")]
     assert [each.where for each in done.unreadable] == [str(files / "07.npy")]
+
+
+def test_a_classifier_answers_with_logits(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    source, out = Waves("test", 8, 12, 0.1), tmp_path / "answers.npz"
+    classifier = AttentiveClassifier(width=32, heads=2, num_classes=5)
+    done = embed(encoder, source, out, run="trained", classifier=classifier)
+    _, values, metadata = read(out)
+    assert (done.features, metadata["features"]) == ((5,), "logits")
+    signal = torch.stack([encoder.preprocess(source.read(index)) for index in range(8)])
+    with torch.no_grad():
+        torch.testing.assert_close(values, classifier(encoder.tokens(signal)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_of_another_width_or_beside_tokens_is_refused(encoder: FrozenEncoder, tmp_path: Path) -> None:
+    source, out = Waves("test", 8, 12, 0.1), tmp_path / "answers.npz"
+    with pytest.raises(UsageError, match="of encoders of width 24, and this one has 32"):
+        embed(encoder, source, out, run="trained", classifier=AttentiveClassifier(24, 2, 5))
+    with pytest.raises(UsageError, match="holds tokens or logits"):
+        embed(encoder, source, out, run="trained", tokens=True, classifier=AttentiveClassifier(32, 2, 5))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

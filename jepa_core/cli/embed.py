@@ -32,12 +32,21 @@ def embed(
     device: Device = None,
     precision: Precision = "fp32",
     tokens: Annotated[bool, typer.Option("--tokens", help="All tokens of a sample, not their mean.")] = False,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="An attentive classifier's .safetensors file, as `jepa import` makes it: its logits, no features.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write one feature vector per sample (the mean over its tokens) with its path, and labels where there are any."""
     from jepa_core import embedding, frozen
+    from jepa_core.probes.stored import load_classifier
 
     embedding.check_out(out, force)  # before a large model is loaded
+    classify = None if classifier is None else load_classifier(classifier)
     loaded = frozen.load(run, encoder, checkpoint, device, overrides or ())
     source = loaded.parts.modality.open(loaded.config.modality, inputs)
     with Phases({"embed": "samples"}) as phases:
@@ -47,6 +56,7 @@ def embed(
             out,
             run=run.resolve().name,
             tokens=tokens,
+            classifier=classify,
             force=force,
             precision=precision,
             watch=phases.update,

@@ -34,14 +34,15 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Make a run folder from weights of another program; what the file does not tell is given with --set.
 
-        An attentive classifier goes into a file, RUN/probes/NAME.safetensors, which
-        jepa_core.probes.stored.load_classifier reads.
+        An attentive classifier goes into a file, RUN/probes/NAME.safetensors, which `jepa embed --classifier` and
+        jepa_core.probes.stored.load_classifier read.
         """
         from jepa_core import interop
 
         if out.suffix == interop.SUFFIX:
             classifier = interop.import_classifier(path, out, overrides or ())
             typer.echo(f"{out}: a classifier of {classifier.linear.out_features} classes, imported from {path.name}")
+            typer.echo(f"apply it with the run of its encoder: jepa embed RUN INPUT --classifier {out} --out FILE")
             return
         imported = interop.import_weights(path, out, overrides or (), layout)
         given = {interop.key_of(override) for override in overrides or ()}
