@@ -1,9 +1,9 @@
-"""The mask sampler beside a loop over samples that draws the same masks by the same rules, on one core.
+"""The mask samplers beside loops over samples that draw the same masks by the same rules, on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/masks.py
 
-The loop is written the way such loops are: one NumPy generator per sample (a mask must be a function of the sample, or
-resuming and other numbers of workers change it), Python arithmetic for the blocks, slices of a small array for their
+The loops are written the way such loops are: one NumPy generator per sample (a mask must be a function of the sample,
+or resuming and other numbers of workers change it), Python arithmetic for the blocks, slices of a small array for their
 cells. `shared` is the same loop with one generator for all samples, which is faster and breaks that promise. Times are
 processor time per sample, the best of several repetitions, so they hold on a busy machine too.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,9 @@ import torch
 from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.layouts import ROUNDS
 from jepa_core.plugin import MaskingStrategy
-from jepa_core.types import SampleKey, TokenGrid
+from jepa_core.types import SampleKey, TokenBudget, TokenGrid
 from jepa_image.masking_configs import MultiBlockConfig, multiblock
+from jepa_video.masking_configs import MultiBlock3dConfig, MultiBlockView, multiblock3d
 
 Slices = tuple[slice, slice]
 
@@ -81,6 +82,60 @@ class Loop:
         return slice(top, top + height), slice(left, left + width)
 
 
+@dataclass(frozen=True)
+class VideoLoop:
+    """As `Loop`, for the views of `multiblock3d`."""
+
+    config: MultiBlock3dConfig
+    grid: TokenGrid
+    budgets: tuple[TokenBudget, ...]
+    shared: bool = False
+
+    def __call__(self, keys: list[SampleKey]) -> tuple[MaskView, ...]:
+        """The masks of a batch, in every view."""
+        generator = np.random.default_rng(0)
+        drawn = [
+            self.sample(generator if self.shared else np.random.default_rng((0, key.epoch, key.index))) for key in keys
+        ]
+        batches = (zip(*view, strict=True) for view in zip(*drawn, strict=True))
+        return tuple(MaskView.of(np.stack(context), np.stack(target)[:, None]) for context, target in batches)
+
+    def sample(self, generator: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Context and target cells of one sample, in every view."""
+        return [self.view(generator, *pair) for pair in zip(self.config.views, self.budgets, strict=True)]
+
+    def view(
+        self, generator: np.random.Generator, view: MultiBlockView, budget: TokenBudget
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Context and target cells of one sample in one view."""
+        _, rows, columns = self.grid.shape
+        outside = inside = np.empty(0, dtype=np.int64)
+        for _ in range(ROUNDS + 1):
+            height, width = self.size(generator, view)
+            visible = np.ones(self.grid.shape, dtype=np.bool_)
+            for _ in range(view.num_blocks):
+                top = int(generator.random() * (rows - height + 1))
+                left = int(generator.random() * (columns - width + 1))
+                visible[:, top : top + height, left : left + width] = False
+            outside, inside = np.flatnonzero(visible), np.flatnonzero(~visible)
+            if len(outside) >= budget.context and len(inside) >= budget.target:
+                break
+        context = np.sort(generator.permutation(outside)[: budget.context])
+        return context, np.sort(generator.permutation(inside)[: budget.target])
+
+    def size(self, generator: np.random.Generator, view: MultiBlockView) -> tuple[int, int]:
+        """Height and width of a sample's blocks by the rules of `jepa_core.masking.blocks`; they last all the time."""
+        _, rows, columns = self.grid.shape
+        low, high = view.spatial_scale
+        area = (low + (high - low) * generator.random()) * rows * columns
+        ratio = view.aspect[0] + (view.aspect[1] - view.aspect[0]) * generator.random()
+        turned = generator.random() < 0.5
+        length, across, ratio = (columns, rows, 1 / ratio) if turned else (rows, columns, ratio)
+        first = min(max(round(math.sqrt(area * ratio)), 1, round(area / across)), length)
+        second = min(max(round(area / first), 1), across)
+        return (second, first) if turned else (first, second)
+
+
 def seconds_per_sample(draw: Callable[[list[SampleKey]], object], batch: int, repetitions: int) -> float:
     """Processor time per sample, best of `repetitions` over runs of at least 256 samples."""
     calls = max(1, 256 // batch)
@@ -112,13 +167,23 @@ def main() -> None:
         strategy = multiblock.build(config, grid)
         (budget,) = strategy.budgets
         loops = [Loop(config, grid, budget.context, budget.target, shared) for shared in (False, True)]
-        for batch in (1, 16, 64, 256):
-            times = [1e6 * seconds_per_sample(draw, batch, repetitions) for draw in (*loops, sampler(strategy))]
-            own, shared, ours = times
-            print(
-                f"| {side} x {side} | {batch} | {own:.0f} | {shared:.0f} | {ours:.1f} "
-                f"| {own / ours:.1f} | {shared / ours:.1f} |"
-            )
+        compare(strategy, loops, repetitions)
+    for shape in ((8, 14, 14), (8, 8, 8)):
+        grid, video = TokenGrid(shape, ("time", "height", "width")), MultiBlock3dConfig()
+        strategy = multiblock3d.build(video, grid)
+        compare(strategy, [VideoLoop(video, grid, strategy.budgets, shared) for shared in (False, True)], repetitions)
+
+
+def compare(strategy: MaskingStrategy, loops: Sequence[Callable[[list[SampleKey]], object]], repetitions: int) -> None:
+    """Print a strategy's rows."""
+    grid = " x ".join(map(str, strategy.grid.shape))
+    for batch in (1, 16, 64, 256):
+        times = [1e6 * seconds_per_sample(draw, batch, repetitions) for draw in (*loops, sampler(strategy))]
+        own, shared, ours = times
+        print(
+            f"| {grid} | {batch} | {own:.0f} | {shared:.0f} | {ours:.1f} | {own / ours:.1f} | {shared / ours:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from toy import Toy, ToyConfig
 from typer.testing import CliRunner
 
 from jepa_core.cli import app
-from jepa_core.config import Section
-from jepa_core.plugin import Masking
-from jepa_core.registry import maskings, modalities
-from jepa_core.types import TokenGrid
-from jepa_video.masking_configs import MultiBlock3dConfig, multiblock3d
 
-
-class ClipsConfig(ToyConfig):
-    name: Literal["toy_clips"] = "toy_clips"
-
-
-class Clips(Toy):
-    name: ClassVar[str] = "toy_clips"
-    Config: ClassVar[type[Section]] = ClipsConfig
-
-    def grid(self, config: ToyConfig) -> TokenGrid:
-        return TokenGrid((10, config.cells, config.cells), ("time", "height", "width"))
-
-
-class BlocksConfig(MultiBlock3dConfig):
-    name: Literal["toy_blocks"] = "toy_blocks"
+CONFIG = """
+modality: {name: video, pretrain: nowhere, frames: 20, size: 128}
+masking: {name: multiblock3d}
+train: {batch_size: 24}
+"""
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Generator[str]:
+def config(tmp_path: Path) -> str:
     path = tmp_path / "clips.yaml"
-    path.write_text("modality: {name: toy_clips, cells: 8}\nmasking: {name: toy_blocks}\ntrain: {batch_size: 24}\n")
-    blocks = Masking("toy_blocks", BlocksConfig, multiblock3d.factory, num_axes=(3,), needs_axes=("time",))
-    with modalities.temporarily(Clips), maskings.temporarily(blocks):
-        yield str(path)
+    path.write_text(CONFIG)
+    return str(path)
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -55,7 +35,7 @@ def test_words_tell_of_both_views_and_rates_along_three_axes(config: str) -> Non
     code, output = run(config, "--samples", "400")
     assert code == 0
     lines = output.splitlines()
-    assert lines[0] == "toy_blocks on 10 x 8 x 8 (time, height, width): 400 samples in batches of 24"
+    assert lines[0] == "multiblock3d on 10 x 8 x 8 (time, height, width): 400 samples in batches of 24"
     assert [line for line in lines if line.startswith("view")] == ["view 1 of 2", "view 2 of 2"]
     headers = [line.split("  ") for line in lines if line.startswith("cell")]
     assert all(sum("context / target %" in cell for cell in header) == 3 for header in headers)
