@@ -260,6 +260,7 @@ MAY_CHANGE = (
     "train.workers",
     "train.log_every",
     "train.compile",
+    "data.read_timeout",
     "checkpoint",
     "collapse",
     "tracking",

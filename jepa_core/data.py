@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from jepa_core.errors import UnreadableSample
 from jepa_core.masking import MaskView, SampleRandom, seed_of
@@ -24,27 +22,28 @@ from jepa_core.unreadable import Unreadable
 ORDER, AUGMENTATION, MASKS, INITIALISATION, DROPOUT, MIXTURE = range(1, 7)
 
 
-class SignalDataset(Dataset[Any]):
-    """Signals of a source by sample key; an unreadable sample comes back as such and is not tried again."""
+Sample = Tensor | Unreadable
+"""A signal, or why there is none."""
 
-    def __init__(self, source: Source, transform: Transform, seed: int, known_bad: tuple[Unreadable, ...] = ()) -> None:
-        """`known_bad` are the samples that an earlier part of the run has put into quarantine."""
+
+class SignalDataset(Dataset[Any]):
+    """Signals of a source by sample key; an unreadable sample comes back as such."""
+
+    def __init__(self, source: Source, transform: Transform, seed: int) -> None:
+        """All randomness of the transform is a function of `seed` and the key."""
         self.source, self.transform, self.seed = source, transform, seed
-        self._quarantine = {bad.index: bad for bad in known_bad}
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.source)
 
-    def __getitem__(self, key: SampleKey) -> tuple[SampleKey, Tensor | Unreadable]:
+    def __getitem__(self, key: SampleKey) -> tuple[SampleKey, Sample]:
         """The key and its signal."""
-        if key.index not in self._quarantine:
-            generator = torch.Generator().manual_seed(seed_of(self.seed, AUGMENTATION, key.epoch, key.index))
-            try:
-                return key, self.transform(self.source.read(key.index), generator)
-            except UnreadableSample as error:
-                self._quarantine[key.index] = Unreadable(key.index, error.where, error.reason)
-        return key, self._quarantine[key.index]
+        generator = torch.Generator().manual_seed(seed_of(self.seed, AUGMENTATION, key.epoch, key.index))
+        try:
+            return key, self.transform(self.source.read(key.index), generator)
+        except UnreadableSample as error:
+            return key, Unreadable(key.index, error.where, error.reason)
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,18 @@ class Batch:
         signal, weight = (tensor.to(device, non_blocking=True) for tensor in (self.signal, self.weight))
         return Batch(self.keys, signal, weight, tuple(view.to(device) for view in self.views), self.unreadable)
 
-    def pin_memory(self) -> Batch:
-        """For the loader: page-locked, so that the copy to a device overlaps with computing."""
-        views = tuple(MaskView(view.context.pin_memory(), view.targets.pin_memory()) for view in self.views)
-        return Batch(self.keys, self.signal.pin_memory(), self.weight.pin_memory(), views, self.unreadable)
+    def without(self, known: Mapping[int, Unreadable]) -> Batch:
+        """The same batch with samples taken out that were found unreadable after it was begun, by index.
+
+        So what a batch holds does not depend on how far ahead it was read.
+        """
+        rows = [row for row, key in enumerate(self.keys) if key.index in known and self.weight[row]]
+        if not rows:
+            return self
+        signal, weight = self.signal.clone(), self.weight.clone()
+        signal[rows], weight[rows] = 0, 0
+        found = (*self.unreadable, *(known[self.keys[row].index] for row in rows))
+        return replace(self, signal=signal, weight=weight, unreadable=found)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,12 @@ class Collate:
     seed: int
     signal_shape: tuple[int, ...]
 
-    def __call__(self, samples: list[tuple[SampleKey, Tensor | Unreadable]]) -> Batch:
+    def room(self, samples: int) -> int:
+        """Bytes of the tensors of a batch of so many samples."""
+        tokens = sum(budget.context + budget.num_targets * budget.target for budget in self.masking.budgets)
+        return samples * (4 * math.prod(self.signal_shape) + 4 + 8 * tokens)
+
+    def __call__(self, samples: list[tuple[SampleKey, Sample]]) -> Batch:
         """One batch; masks are drawn for the whole of it at once."""
         keys = tuple(key for key, _ in samples)
         zero = torch.zeros(self.signal_shape)
@@ -90,39 +102,3 @@ class Collate:
         bad = tuple(content for _, content in samples if isinstance(content, Unreadable))
         views = self.masking(SampleRandom.of(self.seed, keys, purpose=MASKS))
         return Batch(keys, signal, weight, views, bad)
-
-
-def ignore_interrupts(_worker: int = 0) -> None:
-    """For workers: Ctrl-C and SIGTERM reach the whole process group, but the training process decides when to end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def count_workers(workers: int | str, processes_here: int = 1) -> int:
-    """`auto`: a loader process for every core but one of those that a training process has, at most 8.
-
-    On two cores, one loader raised the pace of the built-in demonstration by 3 to 20 %; on one, there is none.
-    """
-    if workers != "auto":
-        return int(workers)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // processes_here
-    return min(8, max(0, share - 1))
-
-
-def loader(
-    dataset: SignalDataset, sampler: Iterable[list[SampleKey]], collate: Collate, workers: int, pin: bool
-) -> DataLoader[Batch]:
-    """Batches in the sampler's order; the same ones for any number of workers."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=ignore_interrupts,
-        generator=torch.Generator(),  # or the loader would take a draw from the global one
-        prefetch_factor=4 if workers else None,
-        # Children of this process itself, as with fork and spawn, notice when it is killed; a fork server's do not.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
-from torch.utils.data import DataLoader
 
-from jepa_core.data import SignalDataset, count_workers, ignore_interrupts
+from jepa_core.data import Sample, SignalDataset
 from jepa_core.errors import DataError
 from jepa_core.frozen import join_views, merge_views, pool
+from jepa_core.loading import Loader, count_workers
 from jepa_core.model import Encoder, Parts
 from jepa_core.nn.patches import patchify
 from jepa_core.nn.positions import cell_coordinates
@@ -121,23 +122,23 @@ def raw_tokens(signal: Float[Tensor, "batch ..."], grid: TokenGrid) -> Float[Ten
 
 def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterator[SignalBatch]:
     """All samples of a source in order, as evaluation sees them; read by `train.workers` processes."""
-    config = parts.config
-    dataset = SignalDataset(source, parts.modality.transform(config.modality, train=False), config.seed)
-    return iter(
-        DataLoader(
-            dataset,
-            batch_size=BATCH_SIZE,
-            sampler=[SampleKey(epoch=0, index=index) for index in range(len(source))],
-            collate_fn=_collate,
-            num_workers=count_workers(config.train.workers),
-            pin_memory=device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # or the loader would take a draw from the global one
-        )
+    config, modality = parts.config, parts.modality
+    dataset = SignalDataset(source, modality.transform(config.modality, train=False), config.seed)
+    keys = [SampleKey(epoch=0, index=index) for index in range(len(source))]
+    values = modality.views(config.modality) * math.prod(modality.signal_shape(config.modality))
+    return Loader(
+        dataset,
+        _collate,
+        [keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE)],
+        workers=count_workers(config.train.workers),
+        timeout=config.data.read_timeout,
+        room=BATCH_SIZE * (4 * values + 8),
+        pin=device.type == "cuda",
+        prefetch=2,
     )
 
 
-def _collate(samples: list[tuple[SampleKey, Tensor | Unreadable]]) -> SignalBatch:
+def _collate(samples: list[tuple[SampleKey, Sample]]) -> SignalBatch:
     readable = [(key.index, content) for key, content in samples if isinstance(content, Tensor)]
     signal = torch.stack([content for _, content in readable]) if readable else torch.empty(0)
     place = torch.tensor([index for index, _ in readable], dtype=torch.int64)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +22,10 @@ from torch import Tensor
 from jepa_core import collapse
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
-from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset, count_workers, loader
+from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset
 from jepa_core.errors import CollapseStop, DataError, NonFiniteLoss
 from jepa_core.interruption import Interruption
+from jepa_core.loading import Loader, count_workers
 from jepa_core.masking import seed_of
 from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
 from jepa_core.model import Parts, ViewOutput
@@ -142,8 +144,7 @@ class Trainer:
         self.state.wrapped.train()
         self._start_trackers()
         log, stop = MetricsLog(self.run.metrics_path), False
-        with log, Interruption() as interruption:
-            batches = self._batches()
+        with log, Interruption() as interruption, closing(self._batches()) as batches:
             while self.state.step < steps and not stop:
                 stop = self._update(batches, interruption, log)
                 self.state.seconds = before + time.perf_counter() - begin
@@ -157,19 +158,26 @@ class Trainer:
             raise self._collapsed
         return "interrupted" if self.state.step < steps else "done"
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch]:
         """The passes of this process from the present step on, on its device."""
-        config, device = self.config, self.accelerator.device
-        transform = self.parts.modality.transform(config.modality, train=True)
-        dataset = SignalDataset(self.source, transform, config.seed, tuple(self.quarantine.found.values()))
-        sampler = StepSampler(self.order, self.share, start=self.state.taken)
-        collate = Collate(self.parts.masking, config.seed, self.parts.modality.signal_shape(config.modality))
-        workers = count_workers(config.train.workers, self.accelerator.state.num_processes)
-        batches = iter(loader(dataset, sampler, collate, workers, pin=device.type == "cuda"))
-        while True:
-            with self.pace.waiting():
-                batch = next(batches).to(device)
-            yield batch
+        config, device, modality = self.config, self.accelerator.device, self.parts.modality
+        dataset = SignalDataset(self.source, modality.transform(config.modality, train=True), config.seed)
+        collate = Collate(self.parts.masking, config.seed, modality.signal_shape(config.modality))
+        loader = Loader(
+            dataset,
+            collate,
+            StepSampler(self.order, self.share, start=self.state.taken),
+            workers=count_workers(config.train.workers, self.accelerator.state.num_processes),
+            timeout=config.data.read_timeout,
+            room=collate.room(self.share.micro_batch),
+            known=self.quarantine.found,
+            pin=device.type == "cuda",
+        )
+        with loader:
+            while True:
+                with self.pace.waiting():
+                    batch = next(loader).without(self.quarantine.found).to(device)
+                yield batch
 
     def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Tensor]:
         """Losses (B,), what each view gave, and the target tokens (B, N, D)."""
@@ -249,7 +257,7 @@ class Trainer:
         """Put what any process could not read into everybody's quarantine."""
         if agreed.unreadable:
             found = gather_object([bad for each in passes for bad in each.unreadable])
-            self.quarantine.add(found, self.state.step, write=self.accelerator.is_main_process)
+            self.quarantine.add(found, self.state.step + 1, write=self.accelerator.is_main_process)
 
     def _record(
         self, log: MetricsLog, values: dict[str, Any], agreed: Agreed, measured: dict[str, float | None] | None

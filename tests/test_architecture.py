@@ -101,7 +101,8 @@ def test_a_broad_except_stands_only_at_the_plugin_border() -> None:
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
     ]
-    assert [place.split(":")[0] for place in found] == ["jepa_core/registry.py"]
+    # A loader process hands whatever a plugin's reader raises to the training process, which raises it.
+    assert [place.split(":")[0] for place in found] == ["jepa_core/loading.py", "jepa_core/registry.py"]
 
 
 def test_functions_and_files_have_a_readable_size() -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from toy import toy_config
 
-from jepa_core.data import Batch, Collate, SignalDataset, count_workers, loader
+from jepa_core.data import Batch, Collate, SignalDataset
 from jepa_core.errors import UnreadableSample
+from jepa_core.loading import Loader, count_workers
 from jepa_core.model import Parts
 from jepa_core.order import Order, Share, StepSampler, portions_of
 from jepa_core.types import SampleKey
@@ -22,7 +23,10 @@ def batches(share: Share, *overrides: str, workers: int = 0, start: int = 0, cou
     dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=3)
     collate = Collate(parts.masking, 3, parts.modality.signal_shape(parts.config.modality))
     sampler = StepSampler(Order(3, portions_of(source)), share, start)
-    return list(islice(loader(dataset, sampler, collate, workers, False), count))
+    with Loader(
+        dataset, collate, sampler, workers=workers, timeout=None, room=collate.room(share.micro_batch)
+    ) as loader:
+        return list(islice(loader, count))
 
 
 def same(left: Batch, right: Batch) -> bool:
@@ -66,20 +70,18 @@ def test_an_unreadable_sample_is_a_zero_row_of_weight_zero_and_is_named() -> Non
 
 
 @pytest.mark.usefixtures("toy")
-def test_an_unreadable_sample_is_read_once_and_then_left_alone() -> None:
-    parts = Parts.of(toy_config("modality.unreadable=[3]"))
-    source, reads = parts.modality.source(parts.config.modality, "pretrain"), list[int]()
-
-    class Counted(type(source)):
-        def read(self, index: int) -> Any:
-            reads.append(index)
-            return super().read(index)  # pyright: ignore[reportAbstractUsage]  (the source is no mere protocol)
-
-    object.__setattr__(source, "__class__", Counted)  # the toy's source is frozen
-    dataset = SignalDataset(source, parts.modality.transform(parts.config.modality, train=True), seed=0)
-    answers = [dataset[SampleKey(epoch, 3)][1] for epoch in range(3)]
-    assert reads == [3]
-    assert answers[0] == answers[1] == answers[2]
+def test_a_sample_that_turned_out_to_be_unreadable_later_is_taken_out_of_a_batch() -> None:
+    batch = batches(Share(16), "modality.unreadable=[3]", count=4)[0]
+    index = next(key.index for key in batch.keys if key.index != 3)
+    known = {index: Unreadable(index, "elsewhere", "found by another process")}
+    row = [key.index for key in batch.keys].index(index)
+    without = batch.without(known)
+    assert without.weight.sum() == batch.weight.sum() - 1
+    assert not without.weight[row]
+    assert not without.signal[row].any()
+    assert without.unreadable == (*batch.unreadable, known[index])
+    assert batch.signal[row].any()
+    assert same(batch, batch.without({1000: known[index]}))
 
 
 @pytest.mark.usefixtures("toy")

@@ -159,6 +159,9 @@ class DataConfig(Frozen):
     max_unreadable: float = Field(default=0.01, ge=0, le=1)
     """The run stops when more than this share of the source's samples is unreadable; below it each is counted,
     named in unreadable.jsonl and skipped."""
+    read_timeout: float | None = Field(default=120.0, gt=0)
+    """Seconds that reading one sample may take; one that takes longer is unreadable, as is one whose reader crashes.
+    Needs loader processes (`train.workers` of 1 or more), which alone can be ended; null waits for ever."""
 
 
 class CheckpointConfig(Frozen):

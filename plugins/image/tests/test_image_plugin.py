@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch.utils.data import DataLoader
 
+from jepa_core import loading
 from jepa_core.config.text import to_yaml
 from jepa_core.data import SignalDataset
 from jepa_core.errors import ConfigError, DataError
@@ -178,19 +178,18 @@ class TestSignals:
             assert first.shape == image.signal_shape(config)
             assert torch.equal(first, second) != differ
 
-    def test_spawned_workers_give_the_same_signals_as_none(self, write_images: WriteImages):
+    def test_spawned_workers_give_the_same_signals_as_none(
+        self, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(loading, "START_METHOD", "spawn")
         root = write_images("train", a=3, b=3)
         (root / "a" / "bad.png").write_bytes(b"not an image")
         config = section(train=str(root), size=8, patch=4, flip=0.5)
         dataset = SignalDataset(image.source(config, "pretrain"), image.transform(config, train=True), seed=3)
         keys = [[SampleKey(epoch, index) for index in range(7)] for epoch in (0, 1)]
         here, there = (
-            list(
-                DataLoader(
-                    dataset, batch_sampler=keys, num_workers=workers, collate_fn=list, multiprocessing_context=how
-                )
-            )
-            for workers, how in ((0, None), (1, "spawn"))
+            list(loading.Loader(dataset, list, keys, workers=workers, timeout=60, room=7 * 3 * 8 * 8 * 4))
+            for workers in (0, 1)
         )
         for mine, other in zip(chain(*here), chain(*there), strict=True):
             assert mine[0] == other[0]
