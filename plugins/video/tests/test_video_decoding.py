@@ -6,6 +6,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -168,20 +169,32 @@ class TestTimes:
 
 
 class TestClaims:
-    def test_frames_that_an_edit_list_hides_do_not_count(
-        self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path
-    ):
+    @pytest.fixture
+    def edited(self, write_video: WriteVideo, tmp_path: Path) -> str:
+        """A file whose edit list hides the first 10 of 24 frames."""
         path = write_video("groups.mp4", options=GROUPS_OF_8)
         offset = 12  # version and flags, number of edits, duration
         start = Path(path).read_bytes().index(b"elst") + 4 + offset
         begins = int.from_bytes(Path(path).read_bytes()[start : start + 4], "big")
-        edited = patch(path, "edited.mp4", b"elst", offset, struct.pack(">i", begins + 10 * 512), tmp_path)
+        return patch(path, "edited.mp4", b"elst", offset, struct.pack(">i", begins + 10 * 512), tmp_path)
+
+    def test_frames_that_an_edit_list_hides_do_not_count(self, edited: str, numbers_in: NumbersIn):
         with av.open(edited) as container:
             assert container.streams.video[0].frames == 24
         with open_video(edited) as opened:
             assert opened.num_frames == 14
             assert numbers_in(opened.read(range(14))) == list(range(10, 24))
             assert numbers_in(opened.read([13, 0])) == [23, 10]
+
+    def test_decord_may_not_repeat_a_frame_in_place_of_another(self, edited: str):
+        decord = pytest.importorskip("decord")
+        from jepa_video.decoding.with_decord import DecordReader
+
+        counted = decord.VideoReader(edited)
+        times = counted.get_frame_timestamp(range(len(counted)))[:, 0]
+        believed = FrameIndex(np.round(times * 12800).astype(np.int64), np.zeros(1), Fraction(1, 12800), False, None)
+        with pytest.raises(UnreadableSample, match="duplicate frames"):
+            DecordReader(edited, believed).read(range(len(times)))
 
     def test_frames_before_the_first_key_frame_do_not_count(
         self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path
@@ -193,20 +206,30 @@ class TestClaims:
             shown = numbers_in(opened.read(range(opened.num_frames)))
         assert shown in (list(range(8, 24)), list(range(16, 24)))
 
-    def test_a_damaged_frame_is_an_error_and_not_its_neighbour(self, write_video: WriteVideo, tmp_path: Path):
+    @pytest.mark.parametrize("filler", [b"\x00", b"\x0c"])  # noise where a slice should be; a unit that holds no frame
+    @pytest.mark.parametrize("backend", ["auto", "pyav", *OPTIONAL])
+    def test_a_frame_that_does_not_come_is_an_error_and_not_its_neighbour(
+        self, filler: bytes, backend: str, write_video: WriteVideo, tmp_path: Path
+    ):
         path = write_video("groups.mp4", options=GROUPS_OF_8)
         with av.open(path) as container:
             packet = [packet for packet in container.demux(video=0) if packet.size][10]
-            content = bytearray(Path(path).read_bytes())
-            assert packet.pos is not None
-            content[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
-        damaged = tmp_path / "damaged.mp4"
-        damaged.write_bytes(content)
-        for backend in ("auto", "pyav", *(name for name in backends.OPTIONAL if not backends.why_not(name))):
-            with open_video(str(damaged), backend) as opened, pytest.raises(UnreadableSample) as caught:
+            position, size = packet.pos, packet.size
+        assert position is not None
+        content = bytearray(Path(path).read_bytes())
+        content[position : position + size] = (size - 4).to_bytes(4, "big") + filler * (size - 4)
+        (tmp_path / "damaged.mp4").write_bytes(content)
+        with open_video(str(tmp_path / "damaged.mp4"), backend) as opened:
+            with pytest.raises(UnreadableSample) as caught:
                 opened.read(range(24))
-            assert caught.value.where == str(damaged)
+            assert caught.value.where == opened.path
             assert "\n" not in caught.value.reason
+
+    def test_a_stream_with_faulty_packets_says_so(self, write_video: WriteVideo, tmp_path: Path):
+        content = bytearray(Path(write_video("h264.ts", options=GROUPS_OF_8)).read_bytes())
+        content[188 * (len(content) // 188 // 2) + 1] |= 0x80  # the flag by which a receiver says so
+        (tmp_path / "faulty.ts").write_bytes(content)
+        assert "frames are whole" in reason_of(tmp_path / "faulty.ts")
 
     @pytest.mark.parametrize(
         ("name", "options", "share", "reason"),
