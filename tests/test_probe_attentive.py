@@ -121,6 +121,23 @@ def test_its_length_is_counted_in_passes_and_for_few_samples_in_updates(monkeypa
     assert steps_of(config, 3, monkeypatch) == 10
 
 
+def test_a_head_has_its_learning_rate_on_a_cosine_and_its_weight_decay(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, slopes = list[list[tuple[float, float]]](), list[float]()
+
+    def note(optimizer: torch.optim.Optimizer) -> None:
+        seen.append([(group["lr"], group["weight_decay"]) for group in optimizer.param_groups])
+        slopes.append(optimizer.param_groups[0]["params"][0].grad.norm().item())
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", note)
+    probe = AttentiveProbe(AttentiveProbeConfig(epochs=1, min_steps=4, batch_size=8))
+    probe.fit(task(8), torch.arange(8), 2, [(1e-3, 0.1), (1e-2, 0.5)], seed=0)
+    rates = [1.0, 0.853553, 0.5, 0.146447]
+    for number, (rate, decay) in enumerate([(1e-3, 0.1), (1e-2, 0.5)]):
+        assert [step[number][0] for step in seen] == pytest.approx([rate * share for share in rates], rel=1e-4)
+        assert {step[number][1] for step in seen} == {decay}
+    assert slopes == pytest.approx([slopes[0]] * 4, rel=1e-4)  # nothing is left of the batch before
+
+
 def test_heads_train_as_if_each_were_alone() -> None:
     train, rows = task(64), torch.arange(64)
     probe = AttentiveProbe(QUICK.model_copy(update={"min_steps": 5}))
