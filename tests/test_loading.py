@@ -171,6 +171,12 @@ def test_a_process_that_is_killed_between_samples_ends_the_run_with_the_usual_ca
         batches(faulty(refuse), workers=1, collate=be_killed)
 
 
+def test_a_crash_is_not_blamed_for_a_later_kill_between_samples() -> None:
+    first = Order(3, portions_of(faulty(refuse))).key(0).index
+    with pytest.raises(JepaError, match="read no sample"):
+        batches(faulty(crash, first), workers=1, collate=be_killed)
+
+
 def test_a_batch_that_does_not_fit_into_the_shared_memory_arrives_all_the_same() -> None:
     straight = batches(faulty(refuse, 5), workers=0)
     for room in (0, 8 * 144 * 4):  # room for nothing, and for the signals alone

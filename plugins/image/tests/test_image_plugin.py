@@ -194,11 +194,15 @@ class TestSignals:
         for mine, other in zip(chain(*here), chain(*there), strict=True):
             assert mine[0] == other[0]
             if isinstance(mine[1], torch.Tensor):
+                assert isinstance(other[1], torch.Tensor)
                 assert torch.equal(mine[1], other[1])
             else:
                 assert mine[1] == other[1]
                 assert mine[1].where == str(root / "a" / "bad.png")
-        assert not torch.equal(here[0][0][1], here[1][0][1])  # another epoch, another crop
+        first, again = here[0][0][1], here[1][0][1]
+        assert isinstance(first, torch.Tensor)
+        assert isinstance(again, torch.Tensor)
+        assert not torch.equal(first, again)  # another epoch, another crop
 
     def test_picture_is_the_image_before_normalisation(self):
         config = fashion()
