@@ -1,6 +1,7 @@
 """multiblock3d with `preset: official` or `equal_length: legacy_prefix`: what the public V-JEPA code does, measured.
 
-The expected numbers come from a replica of that code (8 x 14 x 14 tokens, 24 samples per process), means over batches.
+The expected numbers are means over 1,500 batches of that code as it stands, 8 x 14 x 14 tokens, 24 samples per batch:
+365 of context in the short-range view with a standard error of 1.6, 99 in the long-range one with 1.0.
 """
 
 from __future__ import annotations
@@ -41,12 +42,11 @@ def published() -> MaskStatistics:
 
 
 def test_lengths_are_those_of_the_public_code(published: MaskStatistics) -> None:
-    # Short: 583 -> 357 of context, 753 predicted. Long: 292 -> 93, 1098. Between batches the first varies by a fifth.
-    for view, (before, context, target) in zip(published.views, [(583, 357, 753), (292, 93, 1098)], strict=True):
+    for view, (before, context, target) in zip(published.views, [(586, 365, 747), (293, 99, 1103)], strict=True):
         assert view.unlimited_rate is not None
         assert float(view.unlimited_rate.sum()) == pytest.approx(before, rel=0.03)
-        assert float(view.context_rate.sum()) == pytest.approx(context, rel=0.06)
-        assert float(view.target_rate.sum()) == pytest.approx(target, rel=0.03)
+        assert float(view.context_rate.sum()) == pytest.approx(context, rel=0.03)
+        assert float(view.target_rate.sum()) == pytest.approx(target, rel=0.02)
         assert view.budget.context == pytest.approx(context, rel=0.08)
         assert view.context_tokens[0] < 0.7 * context
         assert view.context_tokens[1] > 1.3 * context
@@ -55,15 +55,15 @@ def test_lengths_are_those_of_the_public_code(published: MaskStatistics) -> None
 
 def test_late_steps_are_lost_as_in_the_public_code(published: MaskStatistics) -> None:
     expected = {
-        "context": ([1, 1, 0.99, 0.87, 0.60, 0.29, 0.11, 0.04], [1, 0.76, 0.39, 0.19, 0.09, 0.05, 0.04, 0.03]),
-        "target": ([1, 1, 1, 1, 0.97, 0.73, 0.32, 0.08], [1, 1, 1, 1, 1, 0.99, 0.69, 0.21]),
+        "context": ([1, 1, 0.99, 0.89, 0.62, 0.31, 0.13, 0.05], [1, 0.79, 0.45, 0.23, 0.10, 0.06, 0.04, 0.04]),
+        "target": ([1, 1, 1, 1, 0.97, 0.73, 0.31, 0.08], [1, 1, 1, 1, 1, 0.99, 0.71, 0.22]),
     }
     for number, view in enumerate(published.views):
         assert view.unlimited_rate is not None
         seen = along_axes(view.context_rate)[0] / along_axes(view.unlimited_rate)[0]
         predicted = along_axes(view.target_rate)[0] / (1 - along_axes(view.unlimited_rate)[0])
-        np.testing.assert_allclose(seen, expected["context"][number], atol=0.05)
-        np.testing.assert_allclose(predicted, expected["target"][number], atol=0.05)
+        np.testing.assert_allclose(seen, expected["context"][number], atol=0.03)
+        np.testing.assert_allclose(predicted, expected["target"][number], atol=0.03)
 
 
 @pytest.mark.parametrize(("batch", "context"), [(64, (311, 81)), (256, (273, 74))])
