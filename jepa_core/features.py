@@ -31,13 +31,19 @@ Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-class Represented(NamedTuple):
+@dataclass(frozen=True)
+class Represented:
     """What became of some signals."""
 
     pooled: Float[Tensor, "batch dim"]
     """One fp32 vector each, on the CPU."""
-    tokens: Float[Tensor, "batch tokens dim"]
-    """Their tokens, where and as they were computed."""
+    make_tokens: Callable[[], Float[Tensor, "batch tokens dim"]]
+    """For `tokens`: not every use of features needs them."""
+
+    @property
+    def tokens(self) -> Float[Tensor, "batch tokens dim"]:
+        """Their tokens, where and as they were computed."""
+        return self.make_tokens()
 
 
 Represent = Callable[[Float[Tensor, "batch ..."]], Represented]
@@ -47,6 +53,7 @@ Watch = Callable[[str, int, int], None]
 """Is told what is being done, how many units of it are done, and of how many."""
 
 BATCH_SIZE = 64
+"""Signals that are read and encoded together, whether they are samples or views of fewer samples."""
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
@@ -87,7 +94,7 @@ def encode_with(parts: Parts, encoder: Encoder, device: torch.device, precision:
         flat, views = merge_views(signal, shape)
         with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
             tokens = join_views(encoder(flat.to(device, non_blocking=True)), views)
-        return Represented(pool(tokens).cpu(), tokens)
+        return Represented(pool(tokens).cpu(), lambda: tokens)
 
     return represent
 
@@ -100,7 +107,7 @@ def baseline_of(parts: Parts) -> Represent:
     def represent(signal: Tensor) -> Represented:
         flat, views = merge_views(signal, shape)
         pooled = modality.baseline(section, flat).float().unflatten(0, (-1, views)).mean(1)
-        return Represented(pooled, join_views(raw_tokens(flat, parts.grid), views))
+        return Represented(pooled, lambda: join_views(raw_tokens(flat, parts.grid), views))
 
     return represent
 
@@ -125,14 +132,15 @@ def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterat
     config, modality = parts.config, parts.modality
     dataset = SignalDataset(source, modality.transform(config.modality, train=False), config.seed)
     keys = [SampleKey(epoch=0, index=index) for index in range(len(source))]
-    values = modality.views(config.modality) * math.prod(modality.signal_shape(config.modality))
+    views = modality.views(config.modality)
+    size = max(1, BATCH_SIZE // views)
     return Loader(
         dataset,
         _collate,
-        [keys[start : start + BATCH_SIZE] for start in range(0, len(keys), BATCH_SIZE)],
+        [keys[start : start + size] for start in range(0, len(keys), size)],
         workers=count_workers(config.train.workers),
         timeout=config.data.read_timeout,
-        room=BATCH_SIZE * (4 * values + 8),
+        room=size * (4 * views * math.prod(modality.signal_shape(config.modality)) + 8),
         pin=device.type == "cuda",
         prefetch=2,
     )

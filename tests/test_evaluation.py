@@ -195,7 +195,7 @@ def test_features_that_are_not_finite_end_it_with_advice() -> None:
 
     def one_is_nan(signal: Tensor) -> Represented:
         tokens = torch.where(torch.arange(len(signal)) == 2, torch.nan, 1.0)[:, None, None]
-        return Represented(tokens[:, 0], tokens)
+        return Represented(tokens[:, 0], lambda: tokens)
 
     with pytest.raises(DataError, match=r"the target features of 1 of 64 samples are not finite.*--checkpoint"):
         extract(parts, source, {"target": one_is_nan}, CPU, "probe_train")

@@ -121,6 +121,13 @@ def test_pooled_features_of_views_are_their_mean_and_tokens_follow_each_other() 
         torch.testing.assert_close(several.tokens[name][:, :36], single.tokens[name], rtol=2e-3, atol=2e-3)
 
 
+def test_views_do_not_make_batches_larger() -> None:
+    parts = Parts.of(toy_config("modality.views=3"))
+    source = parts.modality.source(parts.config.modality, "probe_train")
+    batches = list(features.signal_batches(parts, source, CPU))
+    assert [tuple(batch.signal.shape[:2]) for batch in batches] == [(21, 3)] * 3 + [(1, 3)]
+
+
 def test_every_probe_takes_views_and_the_file_says_how_many(toy_run: Path) -> None:
     found = evaluate(
         RunFolder(toy_run), probes=["knn", "attentive"], overrides=[attentive(1), "modality.views=2"], device="cpu"
