@@ -106,6 +106,15 @@ class TestFrames:
                 assert numbers_in(opened.read(indices)) == indices
             assert numbers_in(opened.read(range(opened.num_frames))) == list(range(opened.num_frames))
 
+    @pytest.mark.parametrize("name", [*PLAIN, *ODD])
+    def test_a_frame_is_the_same_whichever_others_are_read(self, name: str, write_video: WriteVideo):
+        options = PLAIN[name] if name in PLAIN else ODD[name][1]
+        with open_video(write_video(name, **options), "pyav") as opened:
+            whole = opened.read(range(opened.num_frames))
+            for first in range(min(5, opened.num_frames)):
+                indices = range(first, opened.num_frames, 5)
+                assert torch.equal(opened.read(indices), whole[indices.start :: 5])
+
     @pytest.mark.parametrize("backend", OPTIONAL)
     @pytest.mark.parametrize("name", PLAIN)
     def test_every_back_end_gives_the_frames_of_pyav(self, name: str, backend: str, write_video: WriteVideo):
@@ -282,7 +291,7 @@ class TestBadInput:
             if picture:
                 picture.width = picture.height = 16
                 picture.pix_fmt = "yuvj420p"
-                picture.disposition = Disposition.attached_pic
+                picture.disposition = Disposition.attached_pic.value
                 container.mux(picture.encode(av.VideoFrame(16, 16, "yuvj420p")))
                 container.mux(picture.encode())
             container.mux(stream.encode(sound))
