@@ -55,7 +55,7 @@ class Result:
     """Which labels."""
     probe: str
     representation: str
-    """target, context, random (never trained) or raw (no network)."""
+    """target, context, random (never trained), raw (no network), or "raw, NAME" for one of `Modality.controls`."""
     accuracy: float
     low: float
     """Bounds of the 95 % interval (Wilson)."""
@@ -217,6 +217,8 @@ def _representations(
             found[which] = encode_with(parts, module, device, precision)
     found[RANDOM] = encode_with(parts, untrained_encoder(parts), device, precision)
     found[RAW] = baseline_of(parts)
+    for name, control in parts.modality.controls(parts.config.modality).items():
+        found[f"{RAW}, {name}"] = baseline_of(parts, control)
     return found
 
 

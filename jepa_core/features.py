@@ -99,13 +99,14 @@ def encode_with(parts: Parts, encoder: Encoder, device: torch.device, precision:
     return represent
 
 
-def baseline_of(parts: Parts) -> Represent:
-    """The modality's raw-input features, averaged over views, and as tokens `raw_tokens`."""
+def baseline_of(parts: Parts, control: Callable[[Tensor], Tensor] = lambda signal: signal) -> Represent:
+    """The modality's raw-input features, averaged over views, and as tokens `raw_tokens`; of what `control` leaves."""
     modality, section = parts.modality, parts.config.modality
     shape = modality.signal_shape(section)
 
     def represent(signal: Tensor) -> Represented:
         flat, views = merge_views(signal, shape)
+        flat = control(flat)
         pooled = modality.baseline(section, flat).float().unflatten(0, (-1, views)).mean(1)
         return Represented(pooled, lambda: join_views(raw_tokens(flat, parts.grid), views))
 

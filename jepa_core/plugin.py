@@ -179,6 +179,14 @@ class Modality(ABC):
         """(B, F) raw-input features that every evaluation shows beside the encoders: the flattened signal."""
         return signal.flatten(1)
 
+    def controls(self, config: Any) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Ways to take away from signals (B, ...) what labels may be about, by name; none by default.
+
+        Every evaluation shows the raw input of each: where a label can be told from it, the label is about less than
+        it seems.
+        """
+        return {}
+
     @abstractmethod
     def picture(self, config: Any, signal: Tensor) -> np.ndarray:
         """What a report shows of one signal: (height, width, 3) uint8 with every cell of the grid on a regular lattice.

@@ -286,3 +286,14 @@ def test_progress_is_told_to_the_end(run: RunFolder) -> None:
         ("probe_test", 32, 32),
         ("probes", 8, 8),
     ]
+
+
+def test_the_controls_of_a_modality_are_scored_beside_the_raw_input(
+    toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Toy, "controls", lambda *_: {"blank": torch.zeros_like})
+    found = evaluate(RunFolder(toy_run), probes=["linear"], device="cpu")
+    shown = [each for each in found.results if each.heading == "direction"]
+    assert [each.representation for each in shown] == ["target", "context", "random", "raw", "raw, blank"]
+    assert shown[-1].accuracy == shown[-1].chance  # nothing can be told from nothing
+    assert shown[-2].accuracy > shown[-1].accuracy

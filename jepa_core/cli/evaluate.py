@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
     from jepa_core.evaluation import Evaluation, Result
 
-REPRESENTATIONS = {
-    "target": "target encoder",
-    "context": "context encoder",
-    "random": "never trained",
-    "raw": "raw input",
-}
 HOW_TO_READ = (
     "How to read it: pretraining is worth what an encoder adds to the same network never trained (last column; paired "
     "on the same samples, so an interval without 0 is no accident). Raw input is no floor: on small, centred samples "
@@ -115,7 +109,9 @@ def _table(evaluation: Evaluation, heading: str) -> Table:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
+    from jepa_core.report.words import called
+
     gain = result.minus_random
     difference = f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})" if gain else ""
     interval = f"{100 * result.low:.1f} to {100 * result.high:.1f}"
-    return REPRESENTATIONS[result.representation], f"{100 * result.accuracy:.1f}", interval, difference
+    return called(result.representation), f"{100 * result.accuracy:.1f}", interval, difference

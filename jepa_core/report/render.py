@@ -87,7 +87,7 @@ def render(reports: Sequence[RunReport], command: str) -> str:
         training=draw(TRAINING, facts) if any(run.rows for run in facts) else [],
         collapse=draw(COLLAPSE, facts) if any(run.measured for run in facts) else [],
         differences=config_differences(facts),
-        representations=words.REPRESENTATIONS,
+        called=words.called,
         how_to_read_probes=words.HOW_TO_READ_PROBES,
         advice=words.ADVICE,
         block_colours=BLOCK_COLOURS,
@@ -145,7 +145,7 @@ def _comparison(heading: str, probe: str, runs: Sequence[RunFacts]) -> _Comparis
                 for number, table in enumerate(tables)
             ],
         )
-        for name in sorted(seen, key=list(words.REPRESENTATIONS).index)
+        for name in words.in_order(seen)
     ]
     gains = [(number, words.gain_line(table)) for number, table in enumerate(tables) if table]
     first = have[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ REPRESENTATIONS = {
     "random": "never trained",
     "raw": "raw input",
 }
-"""How the four representations of an evaluation are called, in the order in which they are shown."""
+"""How the representations of an evaluation are called, in the order in which they are shown; controls follow."""
 
 _FEATURES = {
     "target": "the target encoder's features",
@@ -47,6 +48,21 @@ class Finding:
     headline: str
     text: str
     tone: Tone
+
+
+def called(representation: str) -> str:
+    """In words.
+
+    >>> called("random"), called("raw, one half")
+    ('never trained', 'raw input, one half')
+    """
+    name, comma, control = representation.partition(",")
+    return REPRESENTATIONS[name] + comma + control
+
+
+def in_order(representations: Iterable[str]) -> list[str]:
+    """As they are shown."""
+    return sorted(representations, key=lambda name: (list(REPRESENTATIONS).index(name.partition(",")[0]), name))
 
 
 def points(share: float) -> str:
@@ -162,7 +178,7 @@ def gain_line(table: ProbeTable) -> str:
     if ours is None or ours.gain is None:
         return ""
     value, low, high = (signed(share) for share in (ours.gain.value, ours.gain.low, ours.gain.high))
-    return f"{REPRESENTATIONS[ours.representation]} minus never trained: {value} points ({low} to {high})"
+    return f"{called(ours.representation)} minus never trained: {value} points ({low} to {high})"
 
 
 def _read_from(table: ProbeTable, ours: ProbeResult) -> str:

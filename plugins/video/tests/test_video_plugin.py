@@ -168,6 +168,13 @@ class TestSignals:
         assert baseline.shape == (2, 8 * 16 * 16)
         assert baseline[0, 0].item() == pytest.approx(signal[0, :, :4, :4, :4].mean().item(), abs=1e-6)
 
+    def test_the_control_is_the_middle_frame_standing_still(self):
+        signal = torch.randn(2, 3, 4, 16, 24)
+        (control,) = video.controls(small()).values()
+        still = control(signal)
+        assert still.shape == signal.shape
+        assert all(torch.equal(still[:, :, step], signal[:, :, 2]) for step in range(4))
+
 
 class TestRecipes:
     def test_demo_is_a_run_on_built_in_data(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,6 +105,11 @@ class VideoModality(Modality):
 
         shape = map(min, signal.shape[2:], BASELINE_SHAPE)
         return F.adaptive_avg_pool3d(signal.mean(1), tuple(shape)).flatten(1)
+
+    def controls(self, config: VideoConfig) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """The middle frame alone, standing still: what it tells is not about motion."""
+        middle = config.frames // 2
+        return {"one frame": lambda signal: signal[:, :, middle : middle + 1].expand_as(signal)}
 
     def picture(self, config: VideoConfig, signal: Tensor) -> np.ndarray:
         """The first frame of every time step, side by side, as it was before normalisation; grey is repeated."""
