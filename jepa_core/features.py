@@ -131,6 +131,7 @@ def raw_tokens(signal: Float[Tensor, "batch ..."], grid: TokenGrid) -> Float[Ten
 def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterator[SignalBatch]:
     """All samples of a source in order, as evaluation sees them; read by `train.workers` processes."""
     config, modality = parts.config, parts.modality
+    modality.require_statistics(config.modality)
     dataset = SignalDataset(source, modality.transform(config.modality, train=False), config.seed)
     keys = [SampleKey(epoch=0, index=index) for index in range(len(source))]
     views = modality.views(config.modality)

@@ -37,6 +37,7 @@ class FrozenEncoder:
         """The module itself, in evaluation mode: for fine-tuning, call it instead of `tokens`."""
         self.signal_shape = parts.modality.signal_shape(parts.config.modality)
         """Shape of one signal."""
+        parts.modality.require_statistics(parts.config.modality)
         self._transform = parts.modality.transform(parts.config.modality, train=False)
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from jepa_core.config.base import Section
-from jepa_core.errors import PluginIncompatible
+from jepa_core.errors import ConfigError, PluginIncompatible
 from jepa_core.types import Finding, Portion, TokenBudget, TokenGrid
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ class Modality(ABC):
     """Named sets of values over `defaults`, chosen by the top-level key `preset`."""
     unnormalised: ClassVar[Mapping[str, Any]] = {}
     """Values of its section's `mean` and `std` under which signals are not normalised, so that `jepa stats` can measure
-    them: numbers where the section holds one for all, sequences where it holds one per channel (axis 0 of a signal)."""
+    them: numbers where the section holds one for all, sequences where it holds one per channel (axis 0 of a signal).
+    Fields that scale besides belong here too, such as a factor on `std`. Where the section allows null, nothing is
+    trained before `mean` and `std` are stated (`require_statistics`)."""
     formats: ClassVar[Sequence[WeightFormat]] = ()
     """Layouts of other programs that `jepa import` and `jepa export` translate."""
 
@@ -170,6 +172,16 @@ class Modality(ABC):
         Pooled features are the mean over the views, and a probe of tokens sees those of all.
         """
         return 1
+
+    def require_statistics(self, config: Any) -> None:
+        """Raise ConfigError, with the command that measures them, where the section leaves statistics null."""
+        absent = [key for key in self.unnormalised if getattr(config, key) is None]
+        if absent:
+            named = " and ".join(f"modality.{key}" for key in absent)
+            raise ConfigError(
+                f"{named}: null, so signals cannot be normalised. `jepa stats CONFIG` measures mean and std on the "
+                "pretraining data and prints the lines to put into the configuration."
+            )
 
     @abstractmethod
     def tokenizer(self, config: Any, width: int) -> nn.Module:

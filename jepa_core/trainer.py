@@ -90,12 +90,13 @@ class Trainer:
         """
         self.config, self.run, self.on_row = config, run, on_row
         self.accelerator = make_accelerator(config, run)
-        on_main_process(self.accelerator, lambda: run.open(config, resume))
         self.share = process_share(config, self.accelerator)
         self.parts = Parts.of(config)
+        self.parts.modality.require_statistics(config.modality)
         self.source = self.parts.modality.source(config.modality, "pretrain")
         if not len(self.source):
             raise DataError("modality: the source of pretraining has no samples. Check its path.")
+        on_main_process(self.accelerator, lambda: run.open(config, resume))  # what is refused above leaves no folder
         self.order = Order(config.seed, portions_of(self.source))
         self.state = TrainingState(self.parts, self.accelerator)
         if init is not None:

@@ -10,11 +10,18 @@ import torch
 from toy import Toy, ToyConfig, toy_config
 from typer.testing import CliRunner
 
+from jepa_core.checkpoint import RunFolder
 from jepa_core.cli import app
+from jepa_core.config import Section
 from jepa_core.errors import ConfigError, DataError, UsageError
+from jepa_core.features import signal_batches
+from jepa_core.frozen import FrozenEncoder, untrained_encoder
+from jepa_core.model import Parts
 from jepa_core.plugin import Source
+from jepa_core.recipes import read_config
 from jepa_core.registry import modalities
 from jepa_core.statistics import as_yaml, measure, read_unnormalised
+from jepa_core.trainer import Trainer
 
 
 def ignore(_done: int) -> None:
@@ -26,6 +33,17 @@ def config_file(toy: Toy, tmp_path: Path) -> Path:
     path = tmp_path / "toy.yaml"
     path.write_text("modality: {name: toy, mean: 5.0, std: 3.0}\n")
     return path
+
+
+class UnstatedConfig(ToyConfig):
+    mean: float | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+    std: float | None = None  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+
+
+class Unstated(Toy):
+    """Has no statistics unless the file states them."""
+
+    Config: ClassVar[type[Section]] = UnstatedConfig
 
 
 def pretraining(toy: Toy, *overrides: str) -> Source:
@@ -164,3 +182,32 @@ def test_command_prints_lines_that_a_configuration_can_hold(config_file: Path) -
     done = CliRunner().invoke(app, ["stats", str(config_file), "--samples", "32"])
     assert done.exit_code == 0, done.output
     assert "# measured on 32 of 64 samples\nmodality:\n  mean: " in done.output
+
+
+def test_null_statistics_are_refused_at_training_with_the_command_that_measures_them(tmp_path: Path) -> None:
+    with modalities.temporarily(Unstated()):
+        with pytest.raises(ConfigError, match=r"modality\.mean and modality\.std: null.*`jepa stats CONFIG`"):
+            Trainer(toy_config(), RunFolder(tmp_path / "run"))
+        with pytest.raises(ConfigError, match=r"^modality\.std: null"):
+            Trainer(toy_config("modality.mean=0.1"), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()  # the next try is not told that a run is there
+
+
+def test_null_statistics_are_refused_wherever_signals_are_made_of_data() -> None:
+    with modalities.temporarily(Unstated()):
+        parts = Parts.of(toy_config())
+        encoder, device = untrained_encoder(parts), torch.device("cpu")
+        with pytest.raises(ConfigError, match="jepa stats CONFIG"):
+            signal_batches(parts, parts.modality.source(parts.config.modality, "probe_test"), device)
+        with pytest.raises(ConfigError, match="jepa stats CONFIG"):
+            FrozenEncoder(parts, encoder, "target", 0, device)
+
+
+def test_command_measures_what_training_then_accepts(tmp_path: Path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text("modality: {name: toy}\n")
+    with modalities.temporarily(Unstated()):
+        done = CliRunner().invoke(app, ["stats", str(path)])
+        assert done.exit_code == 0, done.output
+        path.write_text(done.stdout.replace("modality:", "modality:\n  name: toy"))
+        assert Trainer(read_config(path, ["train.steps=1"]), RunFolder(tmp_path / "run")).train() == "done"
