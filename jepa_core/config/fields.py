@@ -1,4 +1,4 @@
-"""Types and checks of fields that sections of several modalities share."""
+"""Types and checks of fields that sections of several modalities share, and a base of such sections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+
+from jepa_core.config.base import Section
 
 
 def _both_sides(value: Any) -> Any:
@@ -43,6 +45,15 @@ Tokens = Annotated[int, Field(ge=1)]
 """A number of tokens that must not be none."""
 Auto = Literal["auto"]
 """What stands for a number that follows from the others."""
+
+
+class SplitConfig(Section):
+    """What strategies have in common that hide a fixed number of tokens; study budgets may thin out both sides."""
+
+    context_tokens: Tokens | Auto = "auto"
+    """Context tokens per sample, a random subset of those that are not hidden. `auto`: all of them."""
+    target_tokens: Tokens | Auto = "auto"
+    """Predicted tokens per sample, a random subset of those that are hidden. `auto`: all of them."""
 
 
 def require_multiples(axes: Sequence[str], sizes: Sequence[int], patches: Sequence[int]) -> None:

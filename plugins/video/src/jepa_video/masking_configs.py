@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from jepa_core.config.base import Frozen, Section
-from jepa_core.config.fields import AspectRange, Auto, ShareRange, Tokens
+from jepa_core.config.fields import AspectRange, Auto, ShareRange, SplitConfig, Tokens
 from jepa_core.plugin import Masking
 
 
@@ -79,15 +79,6 @@ class MultiBlock3dConfig(Section):
                 "full_complement", "full_complement predicts all that is not context; remove target_tokens"
             )
         return self
-
-
-class SplitConfig(Section):
-    """What strategies have in common that hide a fixed number of tokens; study budgets may thin out both sides."""
-
-    context_tokens: Tokens | Auto = "auto"
-    """Context tokens per sample, a random subset of those that are not hidden. `auto`: all of them."""
-    target_tokens: Tokens | Auto = "auto"
-    """Predicted tokens per sample, a random subset of those that are hidden. `auto`: all of them."""
 
 
 class TubeConfig(SplitConfig):
