@@ -10,12 +10,10 @@ kernel's timer ends a process whose sample takes too long, whatever it is doing.
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import mmap
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -30,18 +28,18 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jepa_core.data import Sample, SignalDataset
 from jepa_core.errors import JepaError
+from jepa_core.packing import ALIGNMENT, pack, unpack
 from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable
 
 # Children of this process itself, as with fork and spawn, notice when it is killed; a fork server's do not.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
-_HEADER = _ALIGNMENT = 64
-"""Bytes before the slots of a process, of which 8 say what it is reading; every tensor starts at a multiple."""
+_HEADER = 64
+"""Bytes before the slots of a process, of which 8 say what it is reading."""
 _LOOK = 5.0
 """Seconds between two looks of an idle process whether its parent is still there."""
 _LAST_WORDS = 60.0
@@ -130,7 +128,7 @@ class Loader(Iterator[T]):
         self._dataset, self._collate, self._tasks = dataset, collate, iter(tasks)
         self._found: dict[int, Unreadable] = {}
         self._bad = ChainMap[int, Unreadable](self._found, known or {})  # pyright: ignore[reportArgumentType]
-        job = _Job(dataset, collate, timeout, room + 64 * _ALIGNMENT, os.getpid())
+        job = _Job(dataset, collate, timeout, room + 64 * ALIGNMENT, os.getpid())
         self._lanes = [_Lane(job, self._bad, pin, prefetch) for _ in range(workers)]
         self._turns = itertools.cycle(self._lanes)
         for lane in self._lanes * prefetch:
@@ -207,7 +205,7 @@ class _Lane(Generic[T]):
 
     def _unpack(self, message: bytes) -> T:
         slot = _slot(self._memory, self._job.room, self.tasks.popleft().slot)
-        answer = _Unpickler(io.BytesIO(message), slot, self._pin).load()
+        answer = unpack(message, slot, self._pin)
         if isinstance(answer, _Raised):
             raise answer.error or RuntimeError(f"in a loader process:\n{answer.trace}")
         return answer
@@ -261,9 +259,7 @@ def _work(pipe: Connection, memory: Any, job: _Job[Any]) -> None:
             answer = _Raised(error, "")
         except Exception:  # noqa: BLE001  (a plugin's bug, whatever it is, is raised in the training process)
             answer = _Raised(None, traceback.format_exc())
-        packed = io.BytesIO()
-        _Pickler(packed, _slot(memory, job.room, task.slot)).dump(answer)
-        pipe.send_bytes(packed.getbuffer())
+        pipe.send_bytes(pack(answer, _slot(memory, job.room, task.slot)))
 
 
 def _prepare() -> None:
@@ -335,34 +331,3 @@ def _note(memory: Any) -> np.ndarray:
 
 def _slot(memory: Any, room: int, number: int) -> memoryview:
     return memoryview(memory)[_HEADER + number * room : _HEADER + (number + 1) * room]
-
-
-class _Pickler(pickle.Pickler):
-    """Writes tensors into a slot, and of each only where it is into the pickle."""
-
-    def __init__(self, file: io.BytesIO, slot: memoryview) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._slot, self._used = slot, 0
-
-    def persistent_id(self, obj: Any) -> tuple[int, torch.dtype, torch.Size] | None:
-        """Offset, type and shape of a tensor that fits into the slot."""
-        if not isinstance(obj, Tensor) or not obj.numel() or self._used + obj.nbytes > len(self._slot):
-            return None
-        start = self._used
-        torch.frombuffer(self._slot, dtype=obj.dtype, count=obj.numel(), offset=start).view(obj.shape).copy_(obj)
-        self._used += -(-obj.nbytes // _ALIGNMENT) * _ALIGNMENT
-        return start, obj.dtype, obj.shape
-
-
-class _Unpickler(pickle.Unpickler):
-    """Copies the tensors out of the slot, which is then free again."""
-
-    def __init__(self, file: io.BytesIO, slot: memoryview, pin: bool) -> None:
-        super().__init__(file)
-        self._slot, self._pin = slot, pin
-
-    def persistent_load(self, pid: tuple[int, torch.dtype, torch.Size]) -> Tensor:
-        """A tensor of its own."""
-        start, dtype, shape = pid
-        written = torch.frombuffer(self._slot, dtype=dtype, count=shape.numel(), offset=start).view(shape)
-        return torch.empty(shape, dtype=dtype, pin_memory=self._pin).copy_(written)
