@@ -32,7 +32,7 @@ from jepa_video.decoding import open_video
 from jepa_video.decoding.backends import OPTIONAL, why_not
 from jepa_video.transforms import Finish, TrainingTransform
 
-RATE, SECONDS = 30, 10
+RATE = 30
 SIZES = {256: (256, 340), 720: (720, 1280)}
 """Height and width by number of lines."""
 CROP = 224
@@ -50,23 +50,23 @@ def backends() -> list[str]:
     return [name for name in (*OPTIONAL, "pyav") if name == "pyav" or why_not(name) is None]
 
 
-def textures(height: int, width: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+def textures(height: int, width: int, seconds: float) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Blurred noise that drifts by some pixels a frame, and fresh grain on each frame."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 200, (height // 16 + 2, width // 16 + 2, 3)).repeat(16, 0).repeat(16, 1)
     smooth = sum(np.roll(coarse, (down, right), (0, 1)) for down in range(0, 16, 4) for right in range(0, 16, 4)) / 16
-    for number in range(RATE * SECONDS):
+    for number in range(round(RATE * seconds)):
         moved = np.roll(smooth, (2 * number, 3 * number), (0, 1))[:height, :width]
         yield (moved + random.integers(0, 12, (height, width, 1))).astype(np.uint8)
 
 
-def write_file(path: Path, lines: int) -> None:
+def write_file(path: Path, lines: int, seconds: float = 10.0) -> None:
     """One synthetic video."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.height, stream.width = SIZES[lines]
         stream.pix_fmt = "yuv420p"
-        for values in textures(*SIZES[lines]):
+        for values in textures(*SIZES[lines], seconds):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
         container.mux(stream.encode())
 
@@ -105,15 +105,17 @@ def speed(folder: Path, rounds: int, clips: int) -> None:
 
 def wait(folder: Path) -> None:
     """The share of a step that waits for data, from metrics.jsonl of small training runs."""
-    write_file(folder / "0.mp4", 256)
+    videos = folder / "videos"
+    videos.mkdir()
+    write_file(videos / "0.mp4", 256)
     for number in range(1, 16):
-        os.link(folder / "0.mp4", folder / f"{number}.mp4")
+        os.link(videos / "0.mp4", videos / f"{number}.mp4")
     print("| back end | loader processes | data wait | clips per second |\n| --- | --- | --- | --- |")
     for name in backends():
         for workers in (0, 1):
             run = folder / f"run_{name}_{workers}"
             config = folder / f"{name}_{workers}.yaml"
-            config.write_text(CONFIG.format(folder=folder, decoder=name, workers=workers))
+            config.write_text(CONFIG.format(folder=videos, decoder=name, workers=workers))
             command = [sys.executable, "-m", "jepa_core.cli", "train", str(config), "--run-dir", str(run)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -123,8 +125,8 @@ def wait(folder: Path) -> None:
 
 
 def soak(folder: Path, clips: int) -> None:
-    """Resident memory at ten moments of a long run; what leaks grows from line to line."""
-    write_file(folder / "256.mp4", 256)
+    """Resident memory at ten moments of a long run over a short file; what leaks grows from line to line."""
+    write_file(folder / "256.mp4", 256, seconds=2.5)
     print("| back end | clips | resident, MB | open files | threads |\n| --- | --- | --- | --- | --- |")
     for name in backends():
         prepare, generator = transform(), torch.Generator().manual_seed(0)
