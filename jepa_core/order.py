@@ -82,14 +82,14 @@ class Order:
         self._turns = lru_cache(maxsize=1)(self._draw_turns)
         self._own = [lru_cache(maxsize=2)(partial(self._permutation, number)) for number in range(len(portions))]
 
-    def key(self, position: int) -> SampleKey:
-        """Which draw of which sample stands at a position of the sequence."""
+    def key(self, position: int, progress: float = 0.0) -> SampleKey:
+        """Which draw of which sample stands at a position of the sequence; `progress` is passed on."""
         number_of_pass, offset = divmod(position, self.num_samples)
         owners, turns = self._turns(number_of_pass)
         owner = int(owners[offset])
         turn = number_of_pass * self._turns_per_pass[owner] + int(turns[offset])
         own_pass, place = divmod(turn, self._sizes[owner])
-        return SampleKey(own_pass, self._first[owner] + int(self._own[owner](own_pass)[place]))
+        return SampleKey(own_pass, self._first[owner] + int(self._own[owner](own_pass)[place]), progress)
 
     def _draw_turns(self, number_of_pass: int) -> _Turns:
         generator = torch.Generator().manual_seed(seed_of(self._seed, MIXTURE, number_of_pass))
@@ -130,14 +130,19 @@ def _apportion(positions: int, portions: Sequence[Portion]) -> list[int]:
 class StepSampler(Sampler[list[SampleKey]]):
     """The keys of every pass of this process, from a step on and without end: its whole state is that step."""
 
-    def __init__(self, order: Order, share: Share, start: int = 0) -> None:
-        """`start` is how many global batches were taken before, by any number of processes."""
-        self.order, self.share, self.start = order, share, start
+    def __init__(self, order: Order, share: Share, start: int = 0, steps: int | None = None) -> None:
+        """`start` is how many global batches were taken before, by any number of processes.
+
+        `steps` is the length of the whole run, which the keys' `progress` is a share of; None leaves that at 0.
+        """
+        self.order, self.share, self.start, self.steps = order, share, start, steps
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """One list of keys per pass."""
         size = self.share.micro_batch
         for step in itertools.count(self.start):
+            # Updates that the fp16 scaler skips make a run take more batches than it has steps.
+            progress = min(step / self.steps, 1.0) if self.steps else 0.0
             for number in self.share.slices():
                 first = step * self.share.batch_size + number * size
-                yield [self.order.key(position) for position in range(first, first + size)]
+                yield [self.order.key(position, progress) for position in range(first, first + size)]

@@ -99,10 +99,13 @@ class MaskingStrategy(Protocol):
 
     grid: TokenGrid
     budgets: tuple[TokenBudget, ...]
-    """One per mask view."""
+    """One per mask view; the same throughout a run, whatever `random.progress` says."""
 
     def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
-        """One view per budget for every sample of the batch."""
+        """One view per budget for every sample of the batch.
+
+        What is drawn may depend on `random.progress`, the share of training that is done.
+        """
         ...
 
 

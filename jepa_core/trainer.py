@@ -167,7 +167,7 @@ class Trainer:
         loader = Loader(
             dataset,
             collate,
-            StepSampler(self.order, self.share, start=self.state.taken),
+            StepSampler(self.order, self.share, start=self.state.taken, steps=config.train.steps),
             workers=count_workers(config.train.workers, self.accelerator.state.num_processes),
             timeout=config.data.read_timeout,
             room=collate.room(self.share.micro_batch),

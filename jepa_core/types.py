@@ -54,12 +54,15 @@ class TokenBudget:
 
 @dataclass(frozen=True)
 class SampleKey:
-    """Names one draw of one sample: all randomness that touches a sample is a function of (seed, this)."""
+    """Names one draw of one sample: all randomness that touches a sample is a function of (seed, epoch, index)."""
 
     epoch: int
     """How often the whole data set that the sample belongs to was passed before, from 0."""
     index: int
     """Position of the sample in its source."""
+    progress: float = 0.0
+    """Share of the run's steps that come before the one it is drawn for, in [0, 1]; 0 outside training. No random
+    number depends on it, but what a masking strategy makes of them may."""
 
 
 @dataclass(frozen=True)

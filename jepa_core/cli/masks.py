@@ -29,6 +29,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
         as_json: AsJson = False,
         samples: Annotated[int, typer.Option(min=1, help="Samples to draw; 20,000 make rates exact to 1 %.")] = 2000,
+        progress: Annotated[
+            float, typer.Option(min=0, max=1, help="Share of training that is done, for masks that follow it.")
+        ] = 0.0,
     ) -> None:
         """Draw masks; print token counts, overlap, redraws and how often each row and column is seen."""
         from jepa_core.data import MASKS
@@ -43,11 +46,11 @@ def register(app: typer.Typer) -> None:
         if out and not out.parent.is_dir():
             raise UsageError(f"{out}: there is no folder {out.parent}. Create it first, or give another --out")
         per_pass = config.train.batch_size // config.train.accumulate
-        statistics = measure(strategy, samples, config.seed, MASKS, batch_size=max(1, per_pass))
+        statistics = measure(strategy, samples, config.seed, MASKS, max(1, per_pass), progress)
         if out:
             from jepa_core.masking.picture import draw
 
-            keys = [SampleKey(epoch=0, index=index) for index in range(6)]
+            keys = [SampleKey(0, index, progress) for index in range(6)]
             draw(statistics, strategy(SampleRandom.of(config.seed, keys, MASKS)), out)
         if as_json:
             typer.echo(json.dumps({"masking": config.masking.name, "seed": config.seed, **statistics.as_dict()}))
@@ -59,7 +62,9 @@ def register(app: typer.Typer) -> None:
 
 def _lines(name: str, statistics: MaskStatistics) -> list[str]:
     views = statistics.views
-    blocks = [f"{name} on {statistics.grid}: {statistics.samples:,} samples in batches of {statistics.batch_size}"]
+    when = f", {statistics.progress:.0%} of training done" if statistics.progress else ""
+    drawn = f"{statistics.samples:,} samples in batches of {statistics.batch_size}{when}"
+    blocks = [f"{name} on {statistics.grid}: {drawn}"]
     for number, view in enumerate(views, 1):
         title = f"view {number} of {len(views)}\n" if len(views) > 1 else ""
         blocks += [

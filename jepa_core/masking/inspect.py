@@ -90,6 +90,8 @@ class MaskStatistics:
     """How many were drawn."""
     batch_size: int
     """In batches of this many."""
+    progress: float
+    """Share of training that was done."""
     views: tuple[ViewStatistics, ...]
     """One per mask view."""
 
@@ -99,6 +101,7 @@ class MaskStatistics:
             "grid": {"shape": list(self.grid.shape), "axes": list(self.grid.axes)},
             "samples": self.samples,
             "batch_size": self.batch_size,
+            "progress": self.progress,
             "views": [_as_dict(view, self.grid) for view in self.views],
         }
 
@@ -110,7 +113,12 @@ def along_axes(rate: Float[np.ndarray, "*grid"]) -> list[Float[np.ndarray, "leng
 
 
 def measure(
-    strategy: MaskingStrategy, samples: int, seed: int = 0, purpose: int = 0, batch_size: int = 256
+    strategy: MaskingStrategy,
+    samples: int,
+    seed: int = 0,
+    purpose: int = 0,
+    batch_size: int = 256,
+    progress: float = 0.0,
 ) -> MaskStatistics:
     """Draw the masks of samples 0, 1, ... of epoch 0 and count.
 
@@ -120,17 +128,18 @@ def measure(
         seed: of the run.
         purpose: what the run uses the seed for, see `SampleRandom.of`.
         batch_size: matters only to strategies whose masks depend on the batch (legacy prefixes).
+        progress: share of training that is done, in [0, 1]; matters only to strategies that follow it.
     """
     tallies = [_Tally(strategy.grid) for _ in strategy.budgets]
     for start in range(0, samples, batch_size):
-        keys = [SampleKey(0, index) for index in range(start, min(start + batch_size, samples))]
+        keys = [SampleKey(0, index, progress) for index in range(start, min(start + batch_size, samples))]
         streams = partial(SampleRandom.of, seed, keys, purpose)
         unlimited = strategy.unlimited(streams()) if isinstance(strategy, Unlimited) else (None,) * len(tallies)
         redraws = strategy.redraws(streams()) if isinstance(strategy, Redrawing) else (None,) * len(tallies)
         for tally, view, seen, redrawn in zip(tallies, strategy(streams()), unlimited, redraws, strict=True):
             tally.add(view, seen, redrawn)
     views = [tally.statistics(budget) for tally, budget in zip(tallies, strategy.budgets, strict=True)]
-    return MaskStatistics(strategy.grid, samples, batch_size, tuple(views))
+    return MaskStatistics(strategy.grid, samples, batch_size, progress, tuple(views))
 
 
 class _Tally:

@@ -51,18 +51,24 @@ class SampleRandom:
     (2, 3)
     """
 
-    def __init__(self, state: UInt64[np.ndarray, "batch"]) -> None:
+    def __init__(self, state: UInt64[np.ndarray, "batch"], progress: float = 0.0) -> None:
         """`state` names the streams; two batches that hold the same state draw the same numbers."""
+        self.progress = progress
+        """Share of the run's steps that come before that of this batch, in [0, 1]; 0 outside training."""
         self._state = state
         self._drawn = 0
 
     @classmethod
     def of(cls, seed: int, keys: Sequence[SampleKey], purpose: int = 0) -> SampleRandom:
-        """Streams for (seed, epoch, index); `purpose` separates uses that must not share numbers."""
+        """Streams for (seed, epoch, index); `purpose` separates uses that must not share numbers.
+
+        All keys are of one step: their `progress`, which no stream depends on, becomes that of the batch.
+        """
+        (progress,) = {key.progress for key in keys} or {0.0}
         state = np.full(len(keys), seed_of(seed, purpose), dtype=np.uint64)
         for part in ([key.epoch for key in keys], [key.index for key in keys]):
             state = _mix(state + _GOLDEN + np.array(part, dtype=np.int64).view(np.uint64))
-        return cls(state)
+        return cls(state, progress)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -70,7 +76,7 @@ class SampleRandom:
 
     def rows(self, which: Shaped[np.ndarray, "..."] | slice) -> SampleRandom:
         """The streams of some samples (a mask, positions or a slice), at the place where they are now."""
-        part = SampleRandom(self._state[which])
+        part = SampleRandom(self._state[which], self.progress)
         part._drawn = self._drawn
         return part
 
@@ -79,7 +85,7 @@ class SampleRandom:
 
         What is redrawn for some samples must come from a fork: it then shifts no later draw of theirs.
         """
-        return SampleRandom(_mix(self._state ^ np.uint64(seed_of(number))))
+        return SampleRandom(_mix(self._state ^ np.uint64(seed_of(number))), self.progress)
 
     def words(self, *shape: int) -> UInt32[np.ndarray, "batch *shape"]:
         """(batch, *shape) uniformly distributed 32-bit integers."""
