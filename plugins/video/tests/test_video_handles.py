@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from jepa_core.errors import MissingDependency, UnreadableSample
+from jepa_video.decoding import Video, backends, open_video, video
+from jepa_video.decoding.index import FrameIndex
+from jepa_video.decoding.with_pyav import PyAVReader
+
+WriteVideo = Callable[..., str]
+NumbersIn = Callable[[Tensor], list[int]]
+
+GROUPS_OF_8 = {"g": "8"}
+OPTIONAL = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(bool(backends.why_not(name)), reason=f"{name}: {backends.why_not(name)}")
+    )
+    for name in backends.OPTIONAL
+]
+
+
+class Clips(Dataset[Tensor]):
+    def __init__(self, opened: Video) -> None:
+        self.opened = opened
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.opened.read([index, 20])
+
+
+class TestHandles:
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_none_crosses_a_fork(self, backend: str, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("groups.mp4", options=GROUPS_OF_8), backend)
+        opened.read([23])
+        loader = DataLoader(Clips(opened), batch_size=None, num_workers=2, multiprocessing_context="fork")
+        assert [numbers_in(frames) for frames in loader] == [[index, 20] for index in range(4)]
+        assert numbers_in(opened.read([2])) == [2]
+
+    def test_another_process_opens_its_own_and_leaves_the_inherited_one_alone(
+        self, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    ):
+        opened = open_video(write_video("h264.mp4"), "pyav")
+        inherited = opened.open()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert opened.open() is not inherited
+        assert video._INHERITED[-1] is inherited
+        inherited.reader.read([0])
+
+    def test_pickles_as_a_path(self, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("h264.mp4"), "pyav")
+        opened.part = (1, 3)
+        copy = pickle.loads(pickle.dumps(opened))
+        assert (copy.path, copy.backend, copy.part) == (opened.path, "pyav", (1, 3))
+        assert numbers_in(copy.read([7])) == [7]
+        assert len(pickle.dumps(opened)) < 300
+
+    def test_opens_again_after_it_was_closed(self, write_video: WriteVideo, numbers_in: NumbersIn):
+        opened = open_video(write_video("h264.mp4"))
+        for _ in range(2):
+            opened.close()
+            assert numbers_in(opened.read([5])) == [5]
+
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_close_frees_the_file(self, backend: str, write_video: WriteVideo):
+        path = write_video("closed.mp4")
+        opened = open_video(path, backend)
+        opened.read([3])
+        assert count_open(path) >= 1
+        opened.close()
+        assert count_open(path) == 0
+
+    def test_a_file_that_cannot_be_read_stays_not_open(self, write_video: WriteVideo, tmp_path: Path):
+        content, cut = Path(write_video("cut.mkv")).read_bytes(), tmp_path / "cut.mkv"
+        cut.write_bytes(content[: len(content) * 6 // 10])
+        with pytest.raises(UnreadableSample):
+            open_video(str(cut))
+        assert count_open(str(cut)) == 0
+
+
+def count_open(path: str) -> int:
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return sum(os.path.exists(link) and os.path.realpath(link) == os.path.realpath(path) for link in links)
+
+
+class Failing:
+    def __init__(self, path: str, index: FrameIndex) -> None:
+        self.path, self.closed = path, False
+
+    def read(self, indices: Any) -> Tensor:
+        raise UnreadableSample(self.path, "gives up")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestChoice:
+    def test_auto_goes_on_with_pyav_where_a_back_end_fails(
+        self, write_video: WriteVideo, numbers_in: NumbersIn, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(video, "opener", lambda backend: Failing)
+        with open_video(write_video("h264.mp4"), "auto") as opened:
+            assert numbers_in(opened.read([6, 2])) == [6, 2]
+            assert numbers_in(opened.read([9])) == [9]
+        with open_video(write_video("h264.mp4"), "decord") as opened, pytest.raises(UnreadableSample, match="gives up"):
+            opened.read([6])
+
+    def test_auto_is_the_first_that_works(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(backends, "why_not", {"decord": "broken", "torchcodec": "not installed"}.get)
+        assert backends.opener("auto") is None
+        monkeypatch.setattr(backends, "why_not", {"decord": "broken", "torchcodec": None}.get)
+        monkeypatch.setitem(backends.OPTIONAL, "torchcodec", ("", "jepa_video.decoding.with_pyav", "PyAVReader"))
+        assert backends.opener("auto") is PyAVReader
+
+    def test_a_named_back_end_that_is_absent_is_an_error(
+        self, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(backends, "why_not", lambda name: "not installed")
+        with pytest.raises(MissingDependency, match=r"torchcodec is not installed\. Choose auto or pyav"):
+            open_video(write_video("h264.mp4"), "torchcodec")
+
+    def test_reasons_against_a_back_end(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(backends.OPTIONAL, "absent", ("no-such-package", "", ""))
+        monkeypatch.setitem(backends.OPTIONAL, "broken", ("av", "jepa_video.no_such_module", ""))
+        assert backends.why_not("absent") == "not installed"
+        assert str(backends.why_not("broken")).startswith("installed, but cannot be imported: No module named")
