@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jepa_core.config import RunConfig
 from jepa_core.config.loading import read
+from jepa_core.config.tree import owned_sections
 from jepa_core.registry import REGISTRIES, modalities, section_class
 
 
@@ -32,6 +33,6 @@ def read_config(path: str | Path | None = None, overrides: Sequence[str] = (), t
 def versions(config: RunConfig) -> dict[str, str]:
     """Version by distribution: the core, what it computes with, and whoever supplies a name that the run uses."""
     used = {"jepa-core", "torch", "accelerate"}
-    for kind in ("modality", "masking", "encoder", "objective"):
-        used |= {each.distribution for each in REGISTRIES[kind].suppliers(getattr(config, kind).name)}
+    for kind, section in owned_sections(config):
+        used |= {each.distribution for each in REGISTRIES[kind].suppliers(section.name)}
     return {name: version(name) for name in sorted(used) if not name.startswith("(")}

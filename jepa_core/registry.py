@@ -91,8 +91,8 @@ class Registry(Generic[P]):
             for each in found:
                 self._use(each, found[each])
         if name not in found:
-            hidden = name in (self._scanned or ())
-            raise PluginNotFound(not_found(self.kind, name, tuple(found), hidden))
+            hidden = (self._scanned or {}).get(name, {})
+            raise PluginNotFound(not_found(self.kind, name, tuple(found), tuple(hidden)))
         return self._use(name, found[name])
 
     def suppliers(self, name: str) -> tuple[Provenance, ...]:

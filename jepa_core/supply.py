@@ -60,12 +60,13 @@ def conflict(kind: Kind, name: str, sources: Sequence[Provenance]) -> str:
     return f"{kind} '{name}' is supplied by {who}, and none is picked. Keep one: {', or '.join(remedies)}"
 
 
-def not_found(kind: Kind, name: str, installed: Sequence[str], hidden: bool) -> str:
-    """What is installed, the nearest name, and where the others come from; `hidden` by JEPA_PLUGINS."""
+def not_found(kind: Kind, name: str, installed: Sequence[str], hidden: Sequence[Provenance]) -> str:
+    """What is installed, the nearest name, and where the others come from; `hidden` suppliers are, by JEPA_PLUGINS."""
     known = _hints(kind)
     parts = [f"{kind} '{name}' is not installed."]
     if hidden:
-        parts = [f"{kind} '{name}' is hidden by JEPA_PLUGINS={os.environ['JEPA_PLUGINS']}."]
+        who = " and ".join(sorted({each.distribution for each in hidden}))
+        parts = [f"{kind} '{name}' comes with {who}, hidden by JEPA_PLUGINS={os.environ['JEPA_PLUGINS']}."]
     elif name in known:
         parts = [f"{kind} '{name}' comes with {known[name]}: {_install(known[name])}."]
     elif near := difflib.get_close_matches(name, [*installed, *known], n=1):

@@ -67,8 +67,9 @@ def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
     for part in error["loc"]:
         present = part in data if isinstance(data, dict) else isinstance(data, tuple) and isinstance(part, int)
-        last_of_missing = error["type"] == "missing" and part == error["loc"][-1]
-        if present or last_of_missing:
+        # A section that the file leaves to its default can name what is not installed.
+        absent = error["type"] in {"missing", "plugin"} and part == error["loc"][-1]
+        if present or absent:
             path.append(part)
             data = inside(data, part)
     about_name = error["type"] == "plugin" or (error["type"] == "section" and inside(data, "name") is not None)

@@ -80,7 +80,9 @@ class Place:
         return (self,)
 
     def _section(self) -> type[Section] | None:
-        name = self.value.get("name") if isinstance(self.value, dict) else None
+        # A section inside another one may leave its name to the default.
+        given = {**self.node.get("default", {}), **self.value} if isinstance(self.value, dict) else {}
+        name = given.get("name")
         try:
             return self.section_class(self.node[PLACEHOLDER], name) if isinstance(name, str) else None
         except PluginError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -246,3 +247,12 @@ class RunConfig(Frozen):
     """Experiment trackers."""
     probes: tuple[ProbeSection, ...] = Field(default_factory=lambda: ({"name": "linear"}, {"name": "knn"}))  # pyright: ignore[reportAssignmentType]
     """What `jepa eval` fits on frozen features when no --probe is given."""
+
+
+def owned_sections(config: Frozen) -> Iterator[tuple[str, Section]]:
+    """The sections that registered names own, each with its kind, and those inside of them; `probes` left out."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Frozen):
+            yield from ((owner.kind, value) for owner in field.metadata if isinstance(owner, OwnedBy))  # pyright: ignore[reportReturnType]
+            yield from owned_sections(value)
