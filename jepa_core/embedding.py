@@ -247,7 +247,7 @@ def _text(source: Source, places: list[int]) -> dict[str, list[str]]:
     columns = {"path": [source.where(place) for place in places]}
     for heading, labels in source.labels.items():
         name = f"label_{heading}" if heading in {"path", "embedding", METADATA} else heading
-        columns[name] = [labels.names[labels.ids[place]] for place in places]
+        columns[name] = [labels.name_of(place) for place in places]
     return columns
 
 

@@ -255,9 +255,13 @@ def score(
 def _features(
     extracted: Extracted, representation: str, labels: Int[Tensor, "samples"], device: torch.device, needs: FeatureKind
 ) -> Features:
-    """What a probe sees; tokens stay where they are, and the probe moves them batch by batch."""
+    """What a probe sees: samples with a label. Tokens stay where they are, and the probe moves them batch by batch."""
+    pooled = extracted.features[representation]
     tokens = extracted.tokens[representation] if needs == "tokens" else None
-    return Features(extracted.features[representation].to(device), labels.to(device), tokens)
+    labelled = labels >= 0
+    if not labelled.all():
+        pooled, labels, tokens = pooled[labelled], labels[labelled], None if tokens is None else tokens[labelled]
+    return Features(pooled.to(device), labels.to(device), tokens)
 
 
 def _result(
@@ -278,8 +282,8 @@ def _result(
         low=interval.low,
         high=interval.high,
         chance=heading.chance,
-        num_train=len(heading.train),
-        num_test=len(heading.test),
+        num_train=int((heading.train >= 0).sum()),
+        num_test=len(own),
         minus_random=None if representation == RANDOM else paired_difference(own, correct[RANDOM]),
         chosen=chosen,
     )

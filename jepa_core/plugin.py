@@ -48,6 +48,11 @@ class Labels:
     names: tuple[str, ...]
     """Class names in the order of the ids."""
 
+    def name_of(self, index: int) -> str:
+        """The class of a sample, in words; empty for one without a label."""
+        number = int(self.ids[index])
+        return self.names[number] if number >= 0 else ""
+
 
 class Source(Protocol):
     """Where raw samples come from: cheap to pickle, opens files only in `read` (so in the worker)."""
@@ -188,7 +193,10 @@ class Modality(ABC):
 
     @abstractmethod
     def tokenizer(self, config: Any, width: int) -> nn.Module:
-        """Module: signal (B, ...), keep (B, n) or None -> tokens (B, n or N, width); projects only kept cells."""
+        """Module: signal (B, ...), keep (B, n) or None -> tokens (B, n or N, width); projects only kept cells.
+
+        A cell may be kept twice, in any order: of overlapping target blocks, each has its own (`target.input`).
+        """
 
     def baseline(self, config: Any, signal: Tensor) -> Tensor:
         """(B, F) raw-input features that every evaluation shows beside the encoders: the flattened signal."""
@@ -273,7 +281,11 @@ class EncoderPlugin(Plugin):
     """A backbone: tokens with their grid positions in, tokens out."""
 
     def build(self, config: Any, grid: TokenGrid) -> nn.Module:
-        """Module with `width` and `heads`: tokens (B, n, width), keep (B, n) or None -> normed (B, n, width)."""
+        """Module with `width` and `heads`: tokens (B, n, width), keep (B, n) or None -> normed (B, n, width).
+
+        One that also has `depth` takes a third argument, `layers`, from 1 to `depth`: above 1 it returns the mean over
+        the outputs of so many of its last layers, each layer-normed without affine (`target.layers`).
+        """
         return self.load()(config, grid)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copytree
 from typing import Any, ClassVar
@@ -297,3 +297,25 @@ def test_the_controls_of_a_modality_are_scored_beside_the_raw_input(
     assert [each.representation for each in shown] == ["target", "context", "random", "raw", "raw, blank"]
     assert shown[-1].accuracy == shown[-1].chance  # nothing can be told from nothing
     assert shown[-2].accuracy > shown[-1].accuracy
+
+
+@pytest.mark.parametrize("probe", ["linear", "knn", "attentive"])
+def test_samples_without_a_label_are_left_out_of_its_probes(
+    probe: str, toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Waves.labels.fget  # pyright: ignore[reportAttributeAccessIssue]  (a property, seen through its class)
+
+    def partly(waves: Waves) -> Mapping[str, Labels]:
+        labels = whole(waves)["side"]
+        return {"side": Labels(np.where(np.arange(len(labels.ids)) % 3, labels.ids, -1), labels.names)}
+
+    monkeypatch.setattr(Waves, "labels", property(partly))
+    small = ["probes=[{name: linear}, {name: knn}, {name: attentive, epochs: 1, min_steps: 2}]"]
+    results = evaluate(RunFolder(toy_run), probes=[probe], overrides=small, device="cpu").results
+    assert {(each.num_train, each.num_test) for each in results} == {(42, 21)}
+    assert all(each.low <= each.accuracy <= each.high for each in results)
+
+
+def test_a_sample_without_a_label_has_no_name() -> None:
+    labels = Labels(np.array([1, -1]), ("ant", "bee"))
+    assert [labels.name_of(index) for index in range(2)] == ["bee", ""]

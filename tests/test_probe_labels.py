@@ -73,3 +73,13 @@ def test_data_without_common_labels_is_an_error_that_says_what_there_is() -> Non
         common_headings(Labelled(animal), Labelled(plant))
     with pytest.raises(DataError, match="probe_train has none; probe_test has none"):
         common_headings(Labelled(), Labelled())
+
+
+def test_samples_without_a_label_stay_without_one_and_count_for_nothing() -> None:
+    train, test = labels("ant bee", [-1, -1, -1, 1, 0, 1]), labels("bee ant", [-1, 1, 0, -1])
+    heading = match(train, torch.arange(6), test, torch.arange(4))
+    assert heading.train.tolist() == [-1, -1, -1, 1, 0, 1]
+    assert heading.test.tolist() == [-1, 0, 1, -1]
+    assert heading.chance == 0.5
+    with pytest.raises(DataError, match="probe_test: no readable sample has a label"):
+        match(train, torch.arange(6), test, torch.tensor([0, 3]))

@@ -21,7 +21,7 @@ class Heading:
 
     names: tuple[str, ...]
     train: Int[Tensor, "train"]
-    """Class ids of the readable samples of the training split."""
+    """Class ids of the readable samples of the training split; -1 for one without a label."""
     test: Int[Tensor, "test"]
 
     @property
@@ -32,7 +32,8 @@ class Heading:
     @property
     def chance(self) -> float:
         """Test accuracy of always answering the most frequent class of the training split."""
-        return (self.test == self.train.mode().values).float().mean().item()
+        usual = self.train[self.train >= 0].mode().values
+        return (self.test[self.test >= 0] == usual).float().mean().item()
 
 
 def common_headings(train: Source, test: Source) -> tuple[str, ...]:
@@ -65,14 +66,22 @@ def common_headings(train: Source, test: Source) -> tuple[str, ...]:
 
 
 def match(train: Labels, train_place: Int[Tensor, "train"], test: Labels, test_place: Int[Tensor, "test"]) -> Heading:
-    """The labels of the samples at the given places, numbered as the training split does."""
+    """The labels of the samples at the given places, numbered as the training split does.
+
+    Raises:
+        DataError: no sample of a split has a label.
+    """
     number = {each: position for position, each in enumerate(train.names)}
-    renumbered = torch.tensor([number[each] for each in test.names], dtype=torch.int64)
-    return Heading(
+    renumbered = torch.tensor([*(number[each] for each in test.names), -1], dtype=torch.int64)  # -1 finds the last
+    heading = Heading(
         train.names,
         torch.as_tensor(train.ids)[train_place],
         renumbered[torch.as_tensor(test.ids)[test_place]],
     )
+    for split, ids in (("probe_train", heading.train), ("probe_test", heading.test)):
+        if not (ids >= 0).any():
+            raise DataError(f"{split}: no readable sample has a label under this heading. Label some, or remove it.")
+    return heading
 
 
 def _some(names: Sequence[str]) -> str:

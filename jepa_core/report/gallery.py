@@ -191,7 +191,7 @@ class _Split:
     def sample(self, item: _Item, height: int) -> Sample:
         index, signal = item
         labels = self.source.labels.get(self.heading)
-        label = labels.names[labels.ids[index]] if labels else ""
+        label = labels.name_of(index) if labels else ""
         return Sample(self.source.where(index), label, pictures.split(self.picture(signal, height), self.parts.grid))
 
 

@@ -17,10 +17,11 @@ from jepa_core.config.text import to_yaml
 from jepa_core.data import SignalDataset
 from jepa_core.errors import ConfigError
 from jepa_core.model import Parts
+from jepa_core.order import portions_of
 from jepa_core.recipes import read_config
 from jepa_core.registry import maskings, modalities
 from jepa_core.schedules import momentum_at, value_at
-from jepa_core.types import SampleKey
+from jepa_core.types import Portion, SampleKey
 from jepa_video.config import VideoConfig
 from jepa_video.plugin import video
 
@@ -120,9 +121,12 @@ class TestSignals:
 
     def test_a_mixture_has_the_samples_of_all_its_parts(self, write_video: WriteVideo):
         parts = [{"path": write_video(name), "weight": weight} for name, weight in (("a.mp4", 1.0), ("b.mp4", 3.0))]
-        config = read_config(text=f"modality: {{name: video, pretrain: {parts}}}").modality
+        text = f"modality: {{name: video, pretrain_clips: 3, pretrain: {parts}}}"
+        config = read_config(text=text).modality
         assert isinstance(config, VideoConfig)
-        assert len(video.source(config, "pretrain")) == 2
+        source = video.source(config, "pretrain")
+        assert len(source) == 6
+        assert portions_of(source) == (Portion(3, 1.0), Portion(3, 3.0))
 
     def test_missing_setting_is_named_with_the_option_that_gives_it(self):
         with pytest.raises(ConfigError, match=r"modality\.test: not set.*--set modality\.test=PATH.*moving-fashion"):

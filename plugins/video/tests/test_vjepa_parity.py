@@ -105,10 +105,10 @@ def test_targets_are_layer_normed_and_taken_at_the_targets(public: Imported):
 @torch.no_grad()
 def test_the_loss_is_the_mean_over_both_views(public: Imported):
     model, clip = public.model, public.io["clip"]
-    targets = model.objective.normalise(public.target(clip))
+    targets = take_tokens(model.objective.normalise(public.target(clip)), public.view.targets)
     losses = [public.told[f"l1_loss_mask{number}"] for number in (0, 1)]
-    first, _ = model(clip, (public.view,), targets)
-    both, _ = model(clip, (public.view, public.view), targets)
+    first, _ = model(clip, (public.view,), [targets])
+    both, _ = model(clip, (public.view, public.view), [targets, targets])
     assert first.mean().item() == pytest.approx(losses[0], abs=1e-5)
     assert both.mean().item() == pytest.approx(sum(losses) / 2, abs=1e-5)
 

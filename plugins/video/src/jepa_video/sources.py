@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jepa_core.order import portions_of
 from jepa_core.plugin import Labels, Source
 from jepa_core.sources import FileKind
+from jepa_core.types import Portion
 from jepa_video.decoding import Video
 from jepa_video.decoding.pictures import PICTURES
 
@@ -35,6 +37,11 @@ class ClipSource:
             heading: Labels(np.repeat(labels.ids, self.parts), labels.names)
             for heading, labels in self.videos.labels.items()
         }
+
+    @property
+    def portions(self) -> Sequence[Portion]:
+        """The data sets of a mixture, each with all of its videos' clips."""
+        return tuple(Portion(each.size * self.parts, each.weight) for each in portions_of(self.videos))
 
     def __len__(self) -> int:
         """Number of samples."""
