@@ -37,6 +37,7 @@ from jepa_core.optim import clip_gradients
 from jepa_core.processes import make_accelerator
 from jepa_core.recipes import read_config
 from jepa_core.state import TrainingState
+from jepa_core.targets import TargetSide
 from jepa_core.types import SampleKey
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2}
@@ -81,11 +82,12 @@ def new_state(config: RunConfig) -> TrainingState:
 def ours(config: RunConfig, state: TrainingState, signal: Tensor, views: tuple[MaskView, ...]) -> Contender:
     """The step as `jepa_core.trainer` takes it."""
     state.wrapped.train()
+    target_side = TargetSide(config.target, state.target, state.model.objective)
 
     def step() -> Tensor:
         with state.accelerator.autocast():
-            tokens = state.target(signal)
-        losses, _ = state.wrapped(signal, views, state.model.objective.normalise(tokens))
+            targets = target_side(signal, views)
+        losses, _ = state.wrapped(signal, views, targets.views)
         loss = losses.mean()
         state.accelerator.backward(loss)
         for part in (state.model.encoder, state.model.predictor):

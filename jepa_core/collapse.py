@@ -16,10 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jepa_core.config.tree import CollapseConfig
-from jepa_core.masking import MaskView
 from jepa_core.model import ViewOutput
-from jepa_core.nn.tokens import take_tokens
 from jepa_core.objectives import Objective
+from jepa_core.targets import Targets
 
 METRICS = (
     "target_std",
@@ -58,51 +57,56 @@ def sample_cosine(pooled: Float[Tensor, "batch dim"]) -> float:
     return float((unit.sum(0).square().sum() - count) / (count * (count - 1)))
 
 
-def own_gain(output: ViewOutput, targets: Float[Tensor, "batch tokens dim"], view: MaskView) -> float:
-    """Cosine of predictions with their own target, minus with the next sample's target at the same position.
+def own_gain(
+    predicted: Float[Tensor, "batch blocks target dim"],
+    own: Float[Tensor, "batch blocks target dim"],
+    other: Float[Tensor, "batch blocks target dim"],
+) -> float:
+    """Cosine of predictions with their own target, minus with another sample's target at the same position.
 
     Near zero the predictor knows where a token is and nothing of the sample (positional collapse; CAPI, 2502.08769).
     """
-    own, other = take_tokens(targets, view.targets), take_tokens(targets.roll(1, 0), view.targets)
-    predicted = output.predicted.float()
+    predicted = predicted.float()
     return float((F.cosine_similarity(predicted, own, dim=-1) - F.cosine_similarity(predicted, other, dim=-1)).mean())
 
 
 def relative_loss(
-    objective: Objective, output: ViewOutput, targets: Float[Tensor, "batch tokens dim"], view: MaskView
+    objective: Objective,
+    predicted: Float[Tensor, "batch blocks target dim"],
+    wanted: Float[Tensor, "batch blocks target dim"],
+    seen: Float[Tensor, "batch tokens dim"],
 ) -> float:
-    """Loss as a multiple of the loss of always answering with the mean target token."""
-    wanted = take_tokens(targets, view.targets)
-    mean = targets.flatten(0, 1).mean(0).expand_as(wanted)
-    return float(objective(output.predicted, wanted).mean() / objective(mean, wanted).mean().clamp(min=1e-12))
+    """Loss as a multiple of the loss of always answering with the mean of the target encoder's tokens."""
+    mean = seen.flatten(0, 1).mean(0).expand_as(wanted)
+    return float(objective(predicted, wanted).mean() / objective(mean, wanted).mean().clamp(min=1e-12))
 
 
 @torch.no_grad()
 def measure(
     objective: Objective,
     outputs: Sequence[ViewOutput],
-    targets: Float[Tensor, "batch tokens dim"],
-    views: Sequence[MaskView],
+    targets: Targets,
+    others: Float[Tensor, "batch blocks target dim"],
     weight: Float[Tensor, "batch"],
     ema_distance: float,
 ) -> dict[str, float | None]:
     """All METRICS of one pass; None where a metric needs a second readable sample.
 
-    `targets` are the target encoder's tokens as they are predicted; of several views the first is measured.
+    Of several views the first is measured; `others` are its targets in another sample (`TargetSide.of_others`).
     """
     good = weight > 0
-    output = ViewOutput(outputs[0].context[good].float(), outputs[0].predicted[good])
-    view, targets = MaskView(views[0].context[good], views[0].targets[good]), targets[good].float()
-    if len(targets) < 2:
+    context, predicted = outputs[0].context[good].float(), outputs[0].predicted[good]
+    seen, own, other = targets.seen[good], targets.views[0][good], others[good]
+    if len(seen) < 2:
         return {**dict.fromkeys(METRICS), "ema_distance": ema_distance}
     return {
-        "target_std": channel_std(targets),
-        "context_std": channel_std(output.context),
-        "target_rank": effective_rank(targets.flatten(0, 1)),
-        "context_rank": effective_rank(output.context.flatten(0, 1)),
-        "sample_cosine": sample_cosine(targets.mean(1)),
-        "relative_loss": relative_loss(objective, output, targets, view),
-        "own_gain": own_gain(output, targets, view),
+        "target_std": channel_std(seen),
+        "context_std": channel_std(context),
+        "target_rank": effective_rank(seen.flatten(0, 1)),
+        "context_rank": effective_rank(context.flatten(0, 1)),
+        "sample_cosine": sample_cosine(seen.mean(1)),
+        "relative_loss": relative_loss(objective, predicted, own, seen),
+        "own_gain": own_gain(predicted, own, other),
         "ema_distance": ema_distance,
     }
 

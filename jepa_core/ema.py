@@ -23,9 +23,10 @@ def _local(tensor: Tensor) -> Tensor:
 class TargetEncoder(nn.Module):
     """A copy of the encoder that is never trained, only led: in evaluation mode, without gradients."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Starts equal to the encoder."""
+    def __init__(self, encoder: Encoder, layers: int = 1) -> None:
+        """Starts equal to the encoder; its tokens are the mean over the last `layers` blocks (`Encoder.forward`)."""
         super().__init__()
+        self.layers = layers
         self.encoder = copy.deepcopy(encoder).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -34,10 +35,10 @@ class TargetEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, signal: Float[Tensor, "batch ..."], keep: Int[Tensor, "batch kept"] | None = None
-    ) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens of the whole signal, or of `keep` alone."""
-        return self.encoder(signal, keep)
+        self, signal: Float[Tensor, "batch ..."], keep: Int[Tensor, "batch *blocks kept"] | None = None
+    ) -> Float[Tensor, "batch *tokens dim"]:
+        """Tokens of the whole signal, or of `keep` alone: (batch, n) cells, or blocks of them, each by itself."""
+        return self.encoder(signal, keep, self.layers)
 
     @torch.no_grad()
     def follow(self, encoder: Encoder, momentum: float) -> None:

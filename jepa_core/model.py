@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from jepa_core.config import RunConfig
+from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView
 from jepa_core.nn.predictor import Predictor
-from jepa_core.nn.tokens import take_tokens
 from jepa_core.objectives import Objective
 from jepa_core.plugin import MaskingStrategy, Modality
 from jepa_core.registry import encoders, maskings, modalities, objectives
@@ -28,10 +29,24 @@ class Encoder(nn.Module):
         self.backbone = backbone
 
     def forward(
-        self, signal: Float[Tensor, "batch ..."], keep: Int[Tensor, "batch kept"] | None = None
-    ) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens of the kept cells, or of all: what is not kept is neither projected nor attended to."""
-        return self.backbone(self.tokenizer(signal, keep), keep)
+        self,
+        signal: Float[Tensor, "batch ..."],
+        keep: Int[Tensor, "batch *blocks kept"] | None = None,
+        layers: int = 1,
+    ) -> Float[Tensor, "batch *tokens dim"]:
+        """Tokens of the kept cells, or of all: what is not kept is neither projected nor attended to.
+
+        Args:
+            signal: (batch, ...).
+            keep: (batch, n) cells of one sequence per sample; or (batch, blocks, n), where every block is a sequence of
+                its own, and the tokens come as (batch, blocks, n, dim).
+            layers: 1 for the backbone's output; more for the mean over so many of its last blocks.
+        """
+        deeper = {} if layers == 1 else {"layers": layers}  # which not every backbone knows: see `Parts.model`
+        if keep is None or keep.ndim == 2:
+            return self.backbone(self.tokenizer(signal, keep), keep, **deeper)
+        tokens = self.tokenizer(signal, keep.flatten(1)).unflatten(1, keep.shape[1:])
+        return self.backbone(tokens.flatten(0, 1), keep.flatten(0, 1), **deeper).unflatten(0, keep.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -58,14 +73,17 @@ class JEPA(nn.Module):
         self,
         signal: Float[Tensor, "batch ..."],
         views: tuple[MaskView, ...],
-        targets: Float[Tensor, "batch tokens dim"],
+        targets: Sequence[Float[Tensor, "batch blocks target dim"]],
     ) -> tuple[Float[Tensor, "batch"], list[ViewOutput]]:
-        """Loss per sample, averaged over views (I-JEPA, equation 1; V-JEPA averages its two views alike)."""
+        """Loss per sample, averaged over views (I-JEPA, equation 1; V-JEPA averages its two views alike).
+
+        `targets` are, view by view, what is to be predicted (`jepa_core.targets`).
+        """
         loss, outputs = torch.zeros(len(signal), device=signal.device), []
-        for number, view in enumerate(views):
+        for number, (view, wanted) in enumerate(zip(views, targets, strict=True)):
             context = self.encoder(signal, keep=view.context)  # visible tokens only
             predicted = self.predictor(context, view, number)  # each target block from the context
-            loss = loss + self.objective(predicted, take_tokens(targets, view.targets))
+            loss = loss + self.objective(predicted, wanted)
             outputs.append(ViewOutput(context, predicted))
         return loss / len(views), outputs
 
@@ -95,7 +113,19 @@ class Parts:
         return Encoder(self.modality.tokenizer(self.config.modality, backbone.width), backbone)  # pyright: ignore[reportArgumentType]
 
     def model(self) -> JEPA:
-        """A new encoder and predictor, randomly initialised from torch's global generator."""
+        """A new encoder and predictor, randomly initialised from torch's global generator.
+
+        Raises ConfigError where the encoder has not the layers that are to be predicted.
+        """
         encoder = self.encoder()
+        self._require_layers(encoder.backbone)
         predictor = Predictor(self.config.predictor, self.grid, encoder.backbone, num_views=len(self.masking.budgets))
         return JEPA(encoder, predictor, self.objective)
+
+    def _require_layers(self, backbone: nn.Module) -> None:
+        wanted, depth = self.config.target.layers, getattr(backbone, "depth", None)
+        if wanted == 1 or (depth is not None and wanted <= depth):
+            return
+        name = self.config.encoder.name
+        has = "gives its output alone. Allowed: 1" if depth is None else f"has {depth} layers. Allowed: 1 to {depth}"
+        raise ConfigError(f"target.layers: {wanted}, but the encoder '{name}' {has}.")

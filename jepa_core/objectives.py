@@ -18,7 +18,7 @@ class Objective(ABC):
         """`config.targets` decides whether targets are layer-normed."""
         self.config = config
 
-    def normalise(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+    def normalise(self, tokens: Float[Tensor, "batch *tokens dim"]) -> Float[Tensor, "batch *tokens dim"]:
         """The target encoder's tokens as they are predicted; layer norm has no affine (I-JEPA, public code)."""
         tokens = tokens.float()
         return F.layer_norm(tokens, tokens.shape[-1:]) if self.config.targets == "layer_norm" else tokens

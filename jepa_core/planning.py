@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ class Flops:
     """Floating-point operations."""
 
     target: int
-    """Forward pass of the target encoder, one sample."""
+    """Forward pass of the target encoder, one sample, all that it is shown."""
     context: int
     """Forward pass of the context encoder, one sample, all views."""
     predictor: int
@@ -124,7 +125,9 @@ class Plan:
     grid: str
     """The token grid, in words."""
     tokens: int
-    """Tokens of a sample, all of which the target encoder sees."""
+    """Tokens of a sample."""
+    target_input: Literal["all", "targets"]
+    """Whether the target encoder sees all of them, or the target blocks of every view, each by itself."""
     views: tuple[TokenBudget, ...]
     """Context and target tokens of a sample in each mask view."""
     steps: int
@@ -170,6 +173,7 @@ def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
     return Plan(
         grid=str(parts.grid),
         tokens=parts.grid.num_tokens,
+        target_input=config.target.input,
         views=tuple(parts.masking.budgets),
         steps=train.steps,
         batch_size=train.batch_size,
@@ -225,7 +229,8 @@ def _flops(parts: Parts, model: JEPA) -> Flops:
     with torch.device("meta"):
         signal = torch.empty(1, *parts.modality.signal_shape(config.modality))
         views = _views(parts, samples=1)
-        target = _counted(lambda: model.encoder(signal))
+        shown = [None] if config.target.input == "all" else [view.targets for view in views]
+        target = sum(_counted(lambda keep=keep: model.encoder(signal, keep)) for keep in shown)
         context = sum(_counted(lambda view=view: model.encoder(signal, view.context)) for view in views)
         width = _width(model)
         seen = [torch.empty(1, budget.context, width) for budget in parts.masking.budgets]
@@ -287,9 +292,10 @@ def _activations(parts: Parts, samples: int) -> int:
             return tensor
 
         signal = torch.empty(samples, *parts.modality.signal_shape(config.modality))
-        targets = torch.empty(samples, parts.grid.num_tokens, _width(model))
+        views = _views(parts, samples)
+        targets = [torch.empty(*view.targets.shape, _width(model)) for view in views]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(signal, _views(parts, samples), targets)
+            model(signal, views, targets)
     return sum(storage.nbytes() for storage in held.values())
 
 

@@ -42,7 +42,7 @@ class TrainingState:
         self.config, self.accelerator = config, accelerator
         torch.manual_seed(seed_of(config.seed, INITIALISATION))
         self.model = parts.model()
-        self.target = TargetEncoder(self.model.encoder)
+        self.target = TargetEncoder(self.model.encoder, config.target.layers)
         if config.train.compile:
             self.model.compile()
             self.target.compile()

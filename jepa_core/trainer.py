@@ -34,6 +34,7 @@ from jepa_core.order import Order, StepSampler, portions_of
 from jepa_core.processes import make_accelerator, on_main_process, process_share
 from jepa_core.schedules import half_life_samples, momentum_at
 from jepa_core.state import TrainingState
+from jepa_core.targets import Targets, TargetSide
 from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable, UnreadableLog
 
@@ -99,6 +100,7 @@ class Trainer:
         on_main_process(self.accelerator, lambda: run.open(config, resume))  # what is refused above leaves no folder
         self.order = Order(config.seed, portions_of(self.source))
         self.state = TrainingState(self.parts, self.accelerator)
+        self.target_side = TargetSide(config.target, self.state.target, self.parts.objective)
         if init is not None:
             self.state.initialise(init)
         if resume:
@@ -180,12 +182,11 @@ class Trainer:
                     batch = next(loader).without(self.quarantine.found).to(device)
                 yield batch
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Tensor]:
-        """Losses (B,), what each view gave, and the target tokens (B, N, D)."""
+    def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Targets]:
+        """Losses (B,), what each view gave, and what it was to give."""
         with self.accelerator.autocast():
-            tokens = self.state.target(batch.signal)  # the whole signal, no gradient
-        targets = self.parts.objective.normalise(tokens)
-        losses, outputs = self.state.wrapped(batch.signal, batch.views, targets)
+            targets = self.target_side(batch.signal, batch.views)  # no gradient
+        losses, outputs = self.state.wrapped(batch.signal, batch.views, targets.views)
         return losses, outputs, targets
 
     def _update(self, batches: Iterator[Batch], interruption: Interruption, log: MetricsLog) -> bool:
@@ -215,10 +216,12 @@ class Trainer:
     def _is_measured(self, step: int) -> bool:
         return step % self.config.collapse.every == 0 or step == self.config.train.steps
 
-    def _measure(self, batch: Batch, outputs: list[ViewOutput], targets: Tensor) -> dict[str, float | None]:
+    def _measure(self, batch: Batch, outputs: list[ViewOutput], targets: Targets) -> dict[str, float | None]:
         """The collapse metrics of a pass; every process takes part, for the weights may be sharded."""
         distance = self.state.target.distance(self.state.model.encoder)
-        return collapse.measure(self.parts.objective, outputs, targets, batch.views, batch.weight, distance)
+        with self.accelerator.autocast():
+            others = self.target_side.of_others(batch.signal, batch.views, targets, batch.weight)
+        return collapse.measure(self.parts.objective, outputs, targets, others, batch.weight, distance)
 
     def _agree(self, passes: Sequence[Pass], interruption: Interruption) -> Agreed:
         """One reduction and one wait for the device per step, after the backward passes and before the update."""

@@ -9,22 +9,26 @@ import torch
 from jepa_core.builtin import L2Config
 from jepa_core.collapse import METRICS, channel_std, effective_rank, measure, sample_cosine, verdict, warnings_of
 from jepa_core.config.tree import CollapseConfig
-from jepa_core.masking import MaskView
 from jepa_core.model import ViewOutput
 from jepa_core.objectives import L2
+from jepa_core.targets import Targets
 
 BATCH, TOKENS, DIM = 16, 12, 8
 CONFIG = CollapseConfig(grace=0.0)
-VIEW = MaskView(torch.arange(6).expand(BATCH, 6), torch.arange(6, 12).view(1, 2, 3).expand(BATCH, 2, 3))
 
 
 def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def measured(targets: torch.Tensor, predicted: torch.Tensor) -> dict[str, float | None]:
-    output = ViewOutput(context=noise(BATCH, 6, DIM), predicted=predicted)
-    return measure(L2(L2Config()), [output], targets, [VIEW], torch.ones(BATCH), ema_distance=0.5)
+def measured(
+    seen: torch.Tensor, predicted: torch.Tensor, weight: torch.Tensor | None = None
+) -> dict[str, float | None]:
+    """Of a target encoder that gave the tokens `seen` of the whole grid."""
+    output, weight = ViewOutput(noise(BATCH, 6, DIM), predicted), torch.ones(BATCH) if weight is None else weight
+    targets, other = Targets((wanted(seen),), seen), torch.arange(BATCH)
+    other[weight > 0] = other[weight > 0].roll(1)
+    return measure(L2(L2Config()), [output], targets, wanted(seen[other]), weight, ema_distance=0.5)
 
 
 def wanted(targets: torch.Tensor) -> torch.Tensor:
@@ -68,8 +72,7 @@ def test_unreadable_rows_are_left_out() -> None:
     targets, weight = noise(BATCH, TOKENS, DIM), torch.ones(BATCH)
     spoilt = targets.clone()
     spoilt[3], weight[3] = 1e6, 0.0
-    output = ViewOutput(noise(BATCH, 6, DIM), wanted(spoilt))
-    values = measure(L2(L2Config()), [output], spoilt, [VIEW], weight, ema_distance=0.0)
+    values = measured(spoilt, wanted(spoilt), weight)
     assert values["relative_loss"] == pytest.approx(0.0)
     assert warnings_of(values, CONFIG) == []
 
@@ -77,7 +80,7 @@ def test_unreadable_rows_are_left_out() -> None:
 def test_one_sample_alone_cannot_be_compared() -> None:
     targets, weight = noise(BATCH, TOKENS, DIM), torch.zeros(BATCH)
     weight[0] = 1.0
-    values = measure(L2(L2Config()), [ViewOutput(noise(BATCH, 6, DIM), wanted(targets))], targets, [VIEW], weight, 0.5)
+    values = measured(targets, wanted(targets), weight)
     assert values == {**dict.fromkeys(METRICS), "ema_distance": 0.5}
     assert warnings_of(values, CONFIG) == []
 

@@ -40,6 +40,17 @@ def test_flops_equal_the_closed_form(masking: str):
     assert flops.run == 8 * flops.step
 
 
+def test_a_target_encoder_that_sees_target_blocks_alone_is_counted_as_such(tmp_path: Path):
+    config = toy_config("masking={name: toy_rows, rows: 3}", "target.input=targets")
+    planned = plan(config)
+    assert planned.flops.target == 3 * (6 * 2 * 4 * 32 + blocks_flops(6, 32, 2, 128))
+    assert planned.flops.step == 16 * (planned.flops.target + 3 * (planned.flops.context + planned.flops.predictor))
+    file = tmp_path / "toy.yaml"
+    file.write_text("modality: {name: toy}\nmasking: {name: toy_rows, rows: 3}\ntarget: {input: targets}\n")
+    shown = CliRunner().invoke(cli.app, ["plan", str(file)])
+    assert "3 x 6 of 36" in shown.output
+
+
 def test_recomputing_activations_costs_one_more_forward_pass():
     flops = plan(toy_config("encoder.activation_checkpointing=true")).flops
     assert flops.step == 16 * (flops.target + 4 * (flops.context + flops.predictor))
@@ -74,7 +85,7 @@ def really_kept(config: RunConfig, samples: int) -> int:
     keys = [SampleKey(0, index) for index in range(samples)]
     views = parts.masking(SampleRandom.of(0, keys))
     signal = torch.randn(samples, *parts.modality.signal_shape(config.modality))
-    targets = torch.randn(samples, parts.grid.num_tokens, 32)
+    targets = [torch.randn(*view.targets.shape, 32) for view in views]
     mixed = torch.autocast("cpu", torch.float16, enabled=config.train.precision == "bf16")
     with mixed, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss, _ = model(signal, views, targets)  # kept alive, so that no address is used twice

@@ -28,9 +28,12 @@ def small_run() -> tuple[Any, Any, Any, Any, Any]:
 
 
 def train_steps(model: Any, target: Any, optimizer: Any, signal: torch.Tensor, views: Any, steps: int) -> list[float]:
+    from jepa_core.config.tree import TargetConfig
+    from jepa_core.targets import TargetSide
+
     losses = []
     for _ in range(steps):
-        loss = model(signal, views, model.objective.normalise(target(signal)))[0].mean()
+        loss = model(signal, views, TargetSide(TargetConfig(), target, model.objective)(signal, views).views)[0].mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

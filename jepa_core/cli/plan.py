@@ -85,9 +85,10 @@ def _networks(plan: Plan) -> Table:
     """Parameters and tokens."""
     size = plan.parameters
     table = _table("Networks", "", "parameters", "tokens per sample")
-    table.add_row("target encoder", _millions(size.encoder), f"{plan.tokens:,} ({plan.grid})")
-    table.add_row("context encoder", _millions(size.encoder), " + ".join(f"{view.context:,}" for view in plan.views))
     asked = " + ".join(f"{view.num_targets} x {view.target:,}" for view in plan.views)
+    shown = f"{plan.tokens:,}" if plan.target_input == "all" else f"{asked} of {plan.tokens:,}"
+    table.add_row("target encoder", _millions(size.encoder), f"{shown} ({plan.grid})")
+    table.add_row("context encoder", _millions(size.encoder), " + ".join(f"{view.context:,}" for view in plan.views))
     table.add_row("predictor", _millions(size.predictor), f"{asked} predicted")
     return table
 

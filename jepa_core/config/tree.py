@@ -96,6 +96,17 @@ class EmaConfig(Frozen):
         return self
 
 
+class TargetConfig(Frozen):
+    """What the target encoder is shown, and which of its layers are predicted."""
+
+    input: Literal["all", "targets"] = "all"
+    """`all`: every token of the signal (I-JEPA, V-JEPA). `targets`: of each target block its own tokens alone, so that
+    what is predicted holds nothing of the context (M2D, 2210.14648), nor of other blocks."""
+    layers: int = Field(default=1, ge=1)
+    """1: the encoder's output, after its last norm. More: the mean over so many of its last blocks, the output of each
+    layer-normed without affine (data2vec, 2202.03555); `objective.targets` then applies to that mean."""
+
+
 class OptimConfig(Frozen):
     """AdamW, its schedules and its gradient clipping; biases and norms are not decayed."""
 
@@ -232,7 +243,9 @@ class RunConfig(Frozen):
     objective: ObjectiveSection = Field(default_factory=lambda: {"name": "l2"})  # pyright: ignore[reportAssignmentType]
     """The distance between predicted and target tokens."""
     ema: EmaConfig = EmaConfig()
-    """The target encoder."""
+    """How the target encoder follows the context encoder."""
+    target: TargetConfig = TargetConfig()
+    """What is predicted of the target encoder."""
     optim: OptimConfig = OptimConfig()
     """The optimizer."""
     train: TrainConfig = TrainConfig()

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from jepa_core.checkpoint import RunFolder, load_encoder, load_strictly, read_tensors
+from jepa_core.config.tree import TargetConfig
 from jepa_core.ema import TargetEncoder
 from jepa_core.interop import import_weights
 from jepa_core.masking import MaskView
 from jepa_core.model import JEPA, Encoder, Parts
 from jepa_core.nn.tokens import take_tokens
+from jepa_core.targets import TargetSide
 
 PARITY = Path(__file__).parent / "parity"
 OFFICIAL, HUGGING_FACE = PARITY / "meta-ijepa", PARITY / "hf-ijepa"
@@ -102,8 +104,8 @@ def test_four_steps_of_training(
     follower, losses = TargetEncoder(target), list[float]()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.04)
     for _ in range(4):
-        targets = model.objective.normalise(follower(io["images"]))
-        per_sample, _ = model(io["images"], (view,), targets)
+        targets = TargetSide(TargetConfig(), follower, model.objective)(io["images"], (view,))
+        per_sample, _ = model(io["images"], (view,), targets.views)
         losses.append(per_sample.mean().item())
         optimizer.zero_grad()
         per_sample.mean().backward()
@@ -116,8 +118,8 @@ def test_the_gradient_of_the_encoder(
     model: JEPA, target: Encoder, view: MaskView, io: dict[str, Tensor], told: dict[str, Any]
 ):
     with torch.no_grad():
-        targets = model.objective.normalise(target(io["images"]))
-    model(io["images"], (view,), targets)[0].mean().backward()
+        targets = take_tokens(model.objective.normalise(target(io["images"])), view.targets)
+    model(io["images"], (view,), [targets])[0].mean().backward()
     gradients = [parameter.grad for parameter in model.encoder.parameters() if parameter.grad is not None]
     assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(told["grad_norm_encoder"], rel=1e-4)
 
