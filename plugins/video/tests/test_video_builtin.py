@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jepa_core.errors import DataError
 from jepa_video import builtin
 from jepa_video.decoding import open_video
 
@@ -68,25 +67,6 @@ def test_files_are_written_once(few: Path):
     written = Path(first).stat().st_mtime_ns
     assert Path(builtin.source(test=False, read=open_video).where(0)).stat().st_mtime_ns == written
     assert sorted(path.name for path in Path(first).parents[1].iterdir()) == ["train"]  # and nothing half done
-
-
-def test_a_process_that_was_second_uses_the_files_of_the_first(few: Path, monkeypatch: pytest.MonkeyPatch):
-    write = builtin._write
-
-    def overtaken(folder: Path, test: bool) -> None:
-        monkeypatch.setattr(builtin, "_write", write)
-        builtin.source(test, read=open_video)  # another process comes first
-        write(folder, test)
-
-    monkeypatch.setattr(builtin, "_write", overtaken)
-    source = builtin.source(test=True, read=open_video)
-    assert [path.name for path in Path(source.root).parent.iterdir()] == ["test"]
-
-
-def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_way_out(few: Path):
-    few.write_text("a file is in the way")
-    with pytest.raises(DataError, match=r"moving-fashion-1.*cannot be written.*JEPA_CACHE=PATH"):
-        builtin.source(test=True, read=open_video)
 
 
 def test_the_licence_of_the_built_in_data_travels_with_it():

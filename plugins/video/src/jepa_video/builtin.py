@@ -7,19 +7,16 @@ demo's grid, because the untrained encoder reads smaller ones off two neighbouri
 
 from __future__ import annotations
 
-import functools
-import os
-import shutil
-import tempfile
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jepa_core.errors import DataError
 from jepa_core.plugin import Labels
 from jepa_core.sources import FileSource, PathTable
+from jepa_core.sources.cache import cached_folder
 from jepa_core.sources.files import Read
 
 CONTENT = (
@@ -48,7 +45,7 @@ _VERSION = 1
 """Part of the cache folder's name: another rendering gets another folder."""
 
 
-@functools.cache
+@cache
 def pictures() -> tuple[UInt8[np.ndarray, "2500 28 28"], Int[np.ndarray, "2500"]]:
     """The pictures and what they show."""
     with resources.files("jepa_video").joinpath("data", "fashion-mnist-2500.npz").open("rb") as file:
@@ -86,40 +83,11 @@ def source(test: bool, read: Read) -> FileSource:
     """
     picture, direction, _ = plan(test)
     ids = pictures()[1][picture]
-    folder = _folder(test)
+    split = "test" if test else "train"
+    folder = cached_folder(f"moving-fashion-{_VERSION}/{split}", partial(_write, test=test))
     names = PathTable.of(f"{number:04}.mp4" for number in range(len(picture)))
     labels = {"motion": Labels(direction.astype(np.int64), MOTION), "content": Labels(ids, CONTENT)}
     return FileSource(str(folder), names, read, labels)
-
-
-def _cache() -> Path:
-    """`JEPA_CACHE`, else the user's cache folder."""
-    given = os.environ.get("JEPA_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jepa"
-    return Path(given).expanduser() if given else base
-
-
-def _folder(test: bool) -> Path:
-    """The folder of a split, filled at first use: whole or absent, also when several processes come at once."""
-    folder = _cache() / f"moving-fashion-{_VERSION}" / ("test" if test else "train")
-    if folder.is_dir():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent))
-        try:
-            _write(partial, test)
-            partial.chmod(0o755)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        if not folder.is_dir():  # another process was first
-            raise DataError(
-                f"{folder}: the built-in videos cannot be written ({error}). "
-                "Free space, or name another folder: JEPA_CACHE=PATH"
-            ) from error
-    return folder
 
 
 def _write(folder: Path, test: bool) -> None:
