@@ -32,8 +32,9 @@ def train_steps(model: Any, target: Any, optimizer: Any, signal: torch.Tensor, v
     from jepa_core.targets import TargetSide
 
     losses = []
-    for _ in range(steps):
-        loss = model(signal, views, TargetSide(TargetConfig(), target, model.objective)(signal, views).views)[0].mean()
+    for step in range(steps):
+        shown = TargetConfig(input="targets" if step % 2 else "all")
+        loss = model(signal, views, TargetSide(shown, target, model.objective)(signal, views).views)[0].mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
