@@ -1,0 +1,109 @@
+"""One sound file, opened to be read in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from jaxtyping import Float
+from torch import Tensor
+
+from jepa_audio.decoding.resampling import Rates, resampled
+from jepa_core.errors import UnreadableSample
+
+LARGEST = 1e9
+"""Of a waveform's values, beyond which they are no sound and their power is near what fp32 can hold."""
+
+
+class Reader(Protocol):
+    """An open file in the hands of a decoder."""
+
+    rate: int
+    """Samples per second."""
+    num_samples: int
+    """Of each channel."""
+
+    def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
+        """The mean of the channels; fewer samples than `count` where the file ends too early."""
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
+        ...
+
+
+class Sound:
+    """A file, mixed down to one channel, at the wanted rate; a context that closes it.
+
+    Pickled, it is a path: it opens the file again where it is unpickled.
+    """
+
+    def __init__(self, path: str, rate: int, opener: Callable[[str], Reader]) -> None:
+        """Open the file; `rate` is the one that is wanted. Raises UnreadableSample."""
+        self.path, self.rate = path, rate
+        self._opener, self._reader = opener, opener(path)
+        self._rates = Rates(self._reader.rate, rate)
+        if not self._reader.num_samples:
+            raise self._unreadable("holds no samples")
+        if not self._rates.feasible:
+            raise self._unreadable(
+                f"has {self._reader.rate} Hz, which cannot be resampled to {rate} Hz: "
+                "the two have hardly a common divisor. Convert the file"
+            )
+
+    def __reduce__(self) -> tuple[type[Sound], tuple[str, int, Callable[[str], Reader]]]:
+        """As what it was made of."""
+        return type(self), (self.path, self.rate, self._opener)
+
+    @property
+    def file_rate(self) -> int:
+        """Samples per second of the file itself."""
+        return self._reader.rate
+
+    @property
+    def num_samples(self) -> int:
+        """At the wanted rate."""
+        return self._rates.length(self._reader.num_samples)
+
+    def read(self, start: int, count: int) -> Float[Tensor, "count"]:
+        """Samples from `start` on, both at the wanted rate and inside the file; full scale is -1 to 1.
+
+        Whatever the stretch, the samples are those of the whole file resampled.
+
+        Raises:
+            UnreadableSample: where the file ends too early, is damaged, or holds values that are no numbers.
+        """
+        assert 0 <= start and start + count <= self.num_samples
+        samples = resampled(self._rates, self._reader.num_samples, start, count, self._read)
+        # Not `> LARGEST`: of NaN, every comparison is false.
+        if not float(samples.abs().max()) <= LARGEST:
+            raise self._unreadable(f"holds values that are no numbers, or beyond {LARGEST:g}")
+        return samples
+
+    def _read(self, start: int, count: int) -> Float[Tensor, "count"]:
+        samples = self._reader.read(start, count)
+        if len(samples) < count:
+            raise self._unreadable(
+                f"ends after {(start + len(samples)) / self._reader.rate:.2f} s, and says that it lasts "
+                f"{self._reader.num_samples / self._reader.rate:.2f}"
+            )
+        return samples
+
+    def _unreadable(self, reason: str) -> UnreadableSample:
+        self.close()
+        return UnreadableSample(self.path, reason)
+
+    def close(self) -> None:
+        """Free everything; may be called twice."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()

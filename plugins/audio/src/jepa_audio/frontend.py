@@ -1,0 +1,119 @@
+"""From waveforms to log-mel spectrograms, in batches and on any device; nothing here is trained or saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.compliance.kaldi import get_mel_banks
+from torchaudio.functional import melscale_fbanks
+
+from jepa_audio.config import AudioConfig
+
+WINDOWS: dict[str, Callable[[int, bool], Tensor]] = {
+    "hann": lambda length, periodic: torch.hann_window(length, periodic),
+    "hamming": lambda length, periodic: torch.hamming_window(length, periodic),
+    "povey": lambda length, periodic: torch.hann_window(length, periodic).pow(0.85),
+    "rectangular": lambda length, _: torch.ones(length),
+}
+"""By name: from a length, and whether it is periodic, to (length,)."""
+
+
+class LogMel(nn.Module):
+    """As torchaudio's MelSpectrogram (its defaults, reflected ends), with `floor` added before the logarithm.
+
+    Its last frame, centred on the sample after the clip, is left out.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: AudioConfig) -> None:
+        """The parameters are the section's."""
+        super().__init__()
+        self.hop, self.n_fft, self.power, self.floor = config.hop_samples, config.fft_samples, config.power, config.floor
+        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, True), persistent=False)
+        filters = melscale_fbanks(
+            n_freqs=self.n_fft // 2 + 1,
+            f_min=config.f_min,
+            f_max=config.highest,
+            n_mels=config.mels,
+            sample_rate=config.sample_rate,
+            norm=config.mel_norm,
+            mel_scale=config.mel_scale,
+        )
+        self.register_buffer("filters", filters.T.contiguous(), persistent=False)
+
+    def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
+        """Natural logarithms; one frame per `hop` samples."""
+        spectrum = torch.stft(
+            samples, self.n_fft, self.hop, len(self.window), self.window, center=True, return_complex=True
+        )
+        return (self.filters @ spectrum[..., :-1].abs().pow(self.power) + self.floor).log()
+
+
+class KaldiFbank(nn.Module):
+    """As Kaldi's compute-fbank-feats with whole frames only (`snip_edges`), no dither and no energy.
+
+    The same values as torchaudio.compliance.kaldi.fbank, for whole batches, and with its filters made once.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: AudioConfig) -> None:
+        """The parameters are the section's."""
+        super().__init__()
+        self.hop, self.n_fft, self.power, self.floor = config.hop_samples, config.fft_samples, config.power, config.floor
+        self.preemphasis, self.remove_dc = config.preemphasis, config.remove_dc
+        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, False), persistent=False)
+        # Without vocal tract length normalisation; the band of half the sample rate is in no filter.
+        filters, _ = get_mel_banks(
+            config.mels, self.n_fft, config.sample_rate, config.f_min, config.highest, 100.0, -500.0, 1.0
+        )
+        self.register_buffer("filters", F.pad(filters, (0, 1)), persistent=False)
+
+    def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
+        """Natural logarithms; as many frames as fit."""
+        frames = samples.unfold(-1, len(self.window), self.hop)
+        if self.remove_dc:
+            frames = frames - frames.mean(-1, keepdim=True)
+        if self.preemphasis:
+            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+            frames = frames - self.preemphasis * before
+        spectrum = torch.fft.rfft(frames * self.window, n=self.n_fft).abs().pow(self.power)
+        return (self.filters @ spectrum.transpose(-1, -2)).clamp(min=self.floor).log()
+
+
+class Spectrogram(nn.Module):
+    """The front end of a configuration, normalised: (value - mean) / (divisor * std); always in fp32."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        """Statistics that are not set leave the values as they are; training refuses to begin then."""
+        super().__init__()
+        self.values = KaldiFbank(config) if config.frontend == "kaldi" else LogMel(config)
+        self.mean = 0.0 if config.mean is None else config.mean
+        self.scale = config.divisor * (1.0 if config.std is None else config.std)
+
+    def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
+        """Low frequencies first."""
+        with torch.autocast(samples.device.type, enabled=False):
+            return (self.values(samples.float()) - self.mean) / self.scale
+
+
+def spectrogram_of(config: AudioConfig, signal: Float[Tensor, "batch 1 *axes"]) -> Float[Tensor, "batch 1 mels frames"]:
+    """The spectrograms of signals: themselves, or made of them where they are waveforms."""
+    if signal.ndim == 4:
+        return signal
+    made_as = config.model_copy(update={"frontend": "mel"}) if config.frontend == "waveform" else config
+    return Spectrogram(made_as).to(signal.device)(signal[:, 0])[:, None]
+
+
+def standardise(samples: Float[Tensor, "samples"]) -> Float[Tensor, "samples"]:
+    """Mean 0 and deviation 1, as WavJEPA's instance norm; silence stays silence."""
+    centred = samples - samples.mean()
+    return centred / max(math.sqrt(float(centred.square().mean())), 1e-5)
