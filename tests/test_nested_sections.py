@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
 import pytest
+from pydantic import Field
 from toy import toy_config
 from typer.testing import CliRunner
 
@@ -30,7 +31,7 @@ class BothConfig(Section):
 
     name: Literal["both"] = "both"
     """The registered name."""
-    first: MaskingSection = {"name": "random", "ratio": 0.25}  # pyright: ignore[reportAssignmentType]
+    first: MaskingSection = Field(default={"name": "random", "ratio": 0.25})  # pyright: ignore[reportAssignmentType]
     """A masking section: the strategy that is used."""
     second: MaskingSection
     """A masking section: the strategy that is not."""
@@ -60,7 +61,7 @@ def test_each_section_is_of_the_class_of_its_name() -> None:
     config = masking()
     assert type(config.first) is section_class("masking", "random")
     assert type(config.second) is section_class("masking", "toy_rows")
-    assert config.first.ratio == 0.25
+    assert config.first.model_dump()["ratio"] == 0.25
 
 
 def test_an_override_changes_one_value_and_another_name_starts_afresh() -> None:
@@ -93,7 +94,7 @@ def test_a_default_that_is_not_installed_is_told_with_its_own_place() -> None:
     class LackingConfig(BothConfig):
         """Its default is supplied by nobody."""
 
-        first: MaskingSection = {"name": "nobodys"}  # pyright: ignore[reportAssignmentType]
+        first: MaskingSection = Field(default={"name": "nobodys"})  # pyright: ignore[reportAssignmentType]
         """A masking section."""
 
     with maskings.temporarily(Masking("both", LackingConfig, both, "for tests")):
@@ -121,7 +122,10 @@ def test_what_cannot_work_on_the_grid_is_reported_for_all_sections_at_once() -> 
 
 def test_a_strategy_that_cannot_serve_the_grid_is_told_with_its_place() -> None:
     elsewhere = Masking("toy_rows", section_class("masking", "toy_rows"), both, "", needs_axes=("depth",))
-    with maskings.temporarily(elsewhere), pytest.raises(PluginIncompatible, match=r"^masking\.second\.name: 'toy_rows'"):
+    with (
+        maskings.temporarily(elsewhere),
+        pytest.raises(PluginIncompatible, match=r"^masking\.second\.name: 'toy_rows'"),
+    ):
         Parts.of(toy_config("masking={name: both, second: {name: toy_rows}}"))
 
 

@@ -1,0 +1,113 @@
+"""`curriculum`: masks of two strategies, mixed by the progress of training (A-JEPA).
+
+From the paper: two stages, random blocks and time-frequency blocks; a coin for which one, whose chance is a function of
+the step. Our reading, for there is no public code: the coin is tossed for every sample; and as a batch needs one shape,
+both strategies are cut to the smaller of their budgets, by random subsets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from jepa_audio.masking_configs import CurriculumConfig
+from jepa_core.errors import ConfigError
+from jepa_core.masking import MaskView, SampleRandom
+from jepa_core.masking.budget import random_subset
+from jepa_core.masking.nested import build_nested
+from jepa_core.plugin import MaskingStrategy
+from jepa_core.types import SampleKey, TokenBudget, TokenGrid
+
+_EASY, _HARD = range(2)
+
+
+def chance_of_hard(config: CurriculumConfig, progress: float) -> float:
+    """f of the schedule at a share of training, in [0, 1]: how likely a sample gets a mask of the hard strategy."""
+    start, squared = config.start, config.start**2
+    match config.schedule:
+        case "a_jepa":
+            return min(1.0, math.sqrt(progress * (1 - squared)) + squared)
+        case "competence":
+            return math.sqrt(progress * (1 - squared) + squared)
+        case "linear":
+            return progress * (1 - start) + start
+
+
+class Curriculum:
+    """Both strategies with the same numbers of context tokens, target blocks and tokens in each: the smaller ones."""
+
+    def __init__(self, config: CurriculumConfig, grid: TokenGrid) -> None:
+        """Raises ConfigError where a strategy cannot serve the grid, or the two cannot be mixed."""
+        self.config, self.grid = config, grid
+        strategies = build_nested({"easy": config.easy, "hard": config.hard}, grid)
+        self._strategies = tuple(strategies.values())
+        _require_alike(strategies)
+        easy, hard = (strategy.budgets for strategy in self._strategies)
+        self.budgets = tuple(_smaller(*pair) for pair in zip(easy, hard, strict=True))
+
+    def __call__(self, random: SampleRandom) -> tuple[MaskView, ...]:
+        """As many views as each strategy has."""
+        is_hard = random.uniform(1)[:, 0] < chance_of_hard(self.config, random.progress)
+        views = [
+            (
+                np.empty((len(random), budget.context), dtype=np.int64),
+                np.empty((len(random), budget.num_targets, budget.target), dtype=np.int64),
+            )
+            for budget in self.budgets
+        ]
+        for number, rows in ((_EASY, ~is_hard), (_HARD, is_hard)):
+            if not rows.any():
+                continue
+            streams = random.rows(rows).fork(number)
+            for place, (view, budget) in enumerate(zip(self._strategies[number](streams), self.budgets, strict=True)):
+                context, targets = views[place]
+                context[rows], targets[rows] = _thinned(view, budget, streams.fork(place))
+        return tuple(MaskView.of(*each) for each in views)
+
+
+def _require_alike(strategies: Mapping[str, MaskingStrategy]) -> None:
+    """Raise ConfigError unless the strategies have as many views, and lengths that do not depend on the batch."""
+    views = {key: len(strategy.budgets) for key, strategy in strategies.items()}
+    problems = [
+        f"masking.{key}: its masks have other lengths in every batch, so they cannot be mixed with others. "
+        "Take its token budget: `equal_length: budget`, and a `preset` that has one."
+        for key, strategy in strategies.items()
+        if not all(_lengths(strategy, batch) == strategy.budgets for batch in (1, 8))
+    ]
+    if len(set(views.values())) > 1:
+        counts = " and ".join(f"masking.{key} has {count}" for key, count in views.items())
+        problems.append(f"masking.hard: it must have as many mask views as masking.easy, and {counts}.")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _lengths(strategy: MaskingStrategy, batch: int) -> tuple[TokenBudget, ...]:
+    views = strategy(SampleRandom.of(0, [SampleKey(0, index) for index in range(batch)]))
+    return tuple(TokenBudget(view.context.shape[1], *view.targets.shape[1:]) for view in views)
+
+
+def _smaller(one: TokenBudget, other: TokenBudget) -> TokenBudget:
+    return TokenBudget(
+        min(one.context, other.context), min(one.num_targets, other.num_targets), min(one.target, other.target)
+    )
+
+
+def _thinned(view: MaskView, budget: TokenBudget, random: SampleRandom) -> tuple[Any, Any]:
+    """Context and targets of a view, cut to the budget: some of the blocks, and in each some of the tokens."""
+    context = _some(random, view.context.numpy(), budget.context)
+    targets = view.targets.numpy()
+    blocks = _some(random, np.tile(np.arange(targets.shape[1]), (len(targets), 1)), budget.num_targets)
+    return context, _some(random, np.take_along_axis(targets, blocks[..., None], axis=1), budget.target)
+
+
+def _some(
+    random: SampleRandom, cells: Int64[np.ndarray, "batch *sets cells"], count: int
+) -> Int64[np.ndarray, "batch *sets {count}"]:
+    """A random subset of the last axis, in its order; all of it where that is as long."""
+    if cells.shape[-1] == count:
+        return cells
+    return np.take_along_axis(cells, random_subset(random, np.ones(cells.shape, dtype=np.bool_), count), axis=-1)
