@@ -54,10 +54,9 @@ def called(representation: str) -> str:
     """In words.
 
     >>> called("random"), called("raw, one half")
-    ('never trained', 'raw input, one half')
+    ('never trained', 'raw, one half')
     """
-    name, comma, control = representation.partition(",")
-    return REPRESENTATIONS[name] + comma + control
+    return REPRESENTATIONS.get(representation, representation)
 
 
 def in_order(representations: Iterable[str]) -> list[str]:
