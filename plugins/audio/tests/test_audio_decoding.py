@@ -195,7 +195,7 @@ class TestTorchCodec:
         samples = torch.randn(2, 8000)
 
         class AudioDecoder:
-            def __init__(self, path: str):
+            def __init__(self, path: str) -> None:
                 if not path.endswith("good.m4a"):
                     raise RuntimeError("Could not open input file\nmore")
 

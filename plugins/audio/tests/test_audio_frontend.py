@@ -67,7 +67,13 @@ REFERENCES = {  # what the public code of each calls, in torchaudio's words
         512,
         96,
         lambda samples: torchaudio_kaldi(
-            samples, 32_000, num_mel_bins=96, frame_length=48.828125, frame_shift=19.53125, low_freq=20.0, high_freq=16e3
+            samples,
+            32_000,
+            num_mel_bins=96,
+            frame_length=48.828125,
+            frame_shift=19.53125,
+            low_freq=20.0,
+            high_freq=16e3,
         ),
     ),
 }

@@ -21,9 +21,7 @@ COMMON = (8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 
     length=st.integers(1, 5000),
     places=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_any_stretch_is_that_of_the_whole_resampled(
-    source: int, target: int, length: int, places: tuple[float, float]
-):
+def test_any_stretch_is_that_of_the_whole_resampled(source: int, target: int, length: int, places: tuple[float, float]):
     rates, samples = Rates(source, target), torch.randn(length, generator=torch.Generator().manual_seed(length))
     whole = resample(samples, source, target)
     assert rates.length(length) == len(whole)

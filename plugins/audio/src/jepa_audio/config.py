@@ -30,11 +30,11 @@ class AudioConfig(FileSection):
     sample_rate: int = Field(default=16_000, ge=1000, le=384_000)
     """Samples per second that the encoder sees, whatever the files have."""
     seconds: float = Field(default=2.1, gt=0)
-    """Length of a clip, trimmed to whole tokens: 2.1 s of 10 ms frames are 210 of them, of which patches of 16 keep 208.
-    An encoder with computed positions (sincos, rope) takes other lengths than it was trained on."""
+    """Length of a clip, trimmed to whole tokens: 2.1 s are 210 frames of 10 ms, of which patches of 16 keep 208. An
+    encoder with computed positions (sincos, rope) takes other lengths than it was trained on."""
     short: Literal["pad", "loop", "skip"] = "pad"
-    """A file shorter than a clip: silence after its end, start again, or count it as unreadable. It is the waveform that
-    is filled up, never the spectrogram."""
+    """A file shorter than a clip: silence after its end, start again, or count it as unreadable. The waveform is filled
+    up, never the spectrogram."""
     crop: Literal["centre", "start"] = "centre"
     """Evaluation: which clip of a file; training takes a random one."""
     clips: int = Field(default=1, ge=1)
@@ -60,10 +60,11 @@ class AudioConfig(FileSection):
     hop: float = Field(default=10.0, gt=0)
     """Distance of frames, in milliseconds; a fraction of a sample is dropped."""
     n_fft: Annotated[int, Field(ge=2)] | None = None
-    """Length of the Fourier transform, in samples, at least the window's; null takes the window's. Only for `mel`: kaldi
-    takes the next power of 2."""
+    """`mel`: length of the Fourier transform in samples, at least the window's; null takes the window's. Kaldi takes
+    the next power of 2."""
     window_shape: Literal["hann", "hamming", "povey", "rectangular"] = "hann"
-    """How a frame fades in and out: periodic in `mel`, symmetric in `kaldi`, which alone has povey (hann to the .85)."""
+    """How a frame fades in and out: periodic in `mel`, symmetric in `kaldi`, which alone has povey (hann, to the power
+    of .85)."""
     power: Literal[1, 2] = 2
     """1 sums magnitudes in the bands, 2 their squares."""
     f_min: float = Field(default=50.0, ge=0)
@@ -143,7 +144,9 @@ class AudioConfig(FileSection):
     def _check_frames(self) -> None:
         if self.hop_samples < 1 or self.window_samples < 2:
             raise PydanticCustomError(
-                "window", "hop must last at least 1 sample and window 2, of {rate} per second", {"rate": self.sample_rate}
+                "window",
+                "hop must last at least 1 sample and window 2, of {rate} per second",
+                {"rate": self.sample_rate},
             )
         if self.frontend == "mel" and self.fft_samples < self.window_samples:
             raise PydanticCustomError(
@@ -175,7 +178,11 @@ class AudioConfig(FileSection):
     @property
     def fft_samples(self) -> int:
         """Length of the Fourier transform."""
-        return 1 << (self.window_samples - 1).bit_length() if self.frontend == "kaldi" else self.n_fft or self.window_samples
+        return (
+            1 << (self.window_samples - 1).bit_length()
+            if self.frontend == "kaldi"
+            else self.n_fft or self.window_samples
+        )
 
     @property
     def frames(self) -> int:

@@ -47,7 +47,9 @@ def findings() -> Iterator[Finding]:
     elif reason == "not installed":
         yield Finding("audio torchcodec", "ok", "not installed (optional: m4a, aac, wma)")
     else:
-        remedy = "Install FFmpeg's libraries (apt install ffmpeg) and the torchcodec that fits this torch, or uninstall it"
+        remedy = (
+            "Install FFmpeg's libraries (apt install ffmpeg) and the torchcodec that fits this torch, or uninstall it"
+        )
         yield Finding("audio torchcodec", "warn", reason, remedy)
 
 

@@ -4,23 +4,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.compliance.kaldi import get_mel_banks
-from torchaudio.functional import melscale_fbanks
 
 from jepa_audio.config import AudioConfig
 
 WINDOWS: dict[str, Callable[[int, bool], Tensor]] = {
-    "hann": lambda length, periodic: torch.hann_window(length, periodic),
-    "hamming": lambda length, periodic: torch.hamming_window(length, periodic),
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
     "povey": lambda length, periodic: torch.hann_window(length, periodic).pow(0.85),
     "rectangular": lambda length, _: torch.ones(length),
 }
 """By name: from a length, and whether it is periodic, to (length,)."""
+
+
+def mel_filters(config: AudioConfig) -> Float[Tensor, "mels frequencies"]:
+    """Triangles between equidistant points of the mel scale: torchaudio's `melscale_fbanks`, transposed.
+
+    In fp32 as there. That one looks at its values, which a plan, on tensors without any, cannot.
+    """
+    htk = config.mel_scale == "htk"
+    to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if htk else (_hz_to_slaney, _slaney_to_hz)
+    points = to_hz(torch.linspace(to_mel(config.f_min), to_mel(config.highest), config.mels + 2))[:, None]
+    left, centre, right = points[:-2], points[1:-1], points[2:]
+    frequencies = torch.linspace(0, config.sample_rate / 2, config.fft_samples // 2 + 1)
+    rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)
+    height = 2 / (right - left) if config.mel_norm == "slaney" else 1.0
+    return torch.minimum(rising, falling).clamp(min=0) * height
+
+
+def _hz_to_htk(frequency: float) -> float:
+    return 2595 * math.log10(1 + frequency / 700)
+
+
+def _htk_to_hz(mels: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
+    return 700 * (10 ** (mels / 2595) - 1)
+
+
+# Slaney's Auditory Toolbox: linear up to 1 kHz, which is 15 mel, and 27 mel for a factor of 6.4 from there on.
+_STEP = math.log(6.4) / 27
+
+
+def _hz_to_slaney(frequency: float) -> float:
+    return frequency * 3 / 200 if frequency < 1000 else 15 + math.log(frequency / 1000) / _STEP
+
+
+def _slaney_to_hz(mels: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
+    return torch.where(mels < 15, 200 / 3 * mels, 1000 * torch.exp(_STEP * (mels - 15)))
 
 
 class LogMel(nn.Module):
@@ -35,18 +70,14 @@ class LogMel(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         """The parameters are the section's."""
         super().__init__()
-        self.hop, self.n_fft, self.power, self.floor = config.hop_samples, config.fft_samples, config.power, config.floor
-        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, True), persistent=False)
-        filters = melscale_fbanks(
-            n_freqs=self.n_fft // 2 + 1,
-            f_min=config.f_min,
-            f_max=config.highest,
-            n_mels=config.mels,
-            sample_rate=config.sample_rate,
-            norm=config.mel_norm,
-            mel_scale=config.mel_scale,
+        self.hop, self.n_fft, self.power, self.floor = (
+            config.hop_samples,
+            config.fft_samples,
+            config.power,
+            config.floor,
         )
-        self.register_buffer("filters", filters.T.contiguous(), persistent=False)
+        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, True), persistent=False)
+        self.register_buffer("filters", mel_filters(config), persistent=False)
 
     def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
         """Natural logarithms; one frame per `hop` samples."""
@@ -68,7 +99,12 @@ class KaldiFbank(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         """The parameters are the section's."""
         super().__init__()
-        self.hop, self.n_fft, self.power, self.floor = config.hop_samples, config.fft_samples, config.power, config.floor
+        self.hop, self.n_fft, self.power, self.floor = (
+            config.hop_samples,
+            config.fft_samples,
+            config.power,
+            config.floor,
+        )
         self.preemphasis, self.remove_dc = config.preemphasis, config.remove_dc
         self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, False), persistent=False)
         # Without vocal tract length normalisation; the band of half the sample rate is in no filter.
@@ -101,7 +137,9 @@ class Spectrogram(nn.Module):
 
     def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
         """Low frequencies first."""
-        with torch.autocast(samples.device.type, enabled=False):
+        kind = samples.device.type
+        # A plan runs on the device "meta", which has no autocast to switch off.
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             return (self.values(samples.float()) - self.mean) / self.scale
 
 

@@ -24,7 +24,7 @@ torchcodec."""
 
 
 def open_sound(path: str, rate: int) -> Sound:
-    """The opened file at the wanted rate: by soundfile, or what that does not know by torchcodec, where it is installed.
+    """The opened file at the wanted rate: by soundfile, or by torchcodec, where it is installed, what that cannot.
 
     Raises:
         UnreadableSample: the file is empty, holds no samples, is of no known format, or was cut short.

@@ -74,7 +74,8 @@ class Sound:
         Raises:
             UnreadableSample: where the file ends too early, is damaged, or holds values that are no numbers.
         """
-        assert 0 <= start and start + count <= self.num_samples
+        assert start >= 0
+        assert start + count <= self.num_samples
         samples = resampled(self._rates, self._reader.num_samples, start, count, self._read)
         # Not `> LARGEST`: of NaN, every comparison is false.
         if not float(samples.abs().max()) <= LARGEST:
