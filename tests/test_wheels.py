@@ -81,7 +81,7 @@ def test_a_wheel_holds_what_is_committed_under_its_one_import_name(package: str,
 def test_the_wheels_carry_templates_and_built_in_data(wheels: dict[str, Path]) -> None:
     core = zipfile.ZipFile(wheels["jepa_core"]).namelist()
     assert any(name.startswith("jepa_core/report/") and not name.endswith(".py") for name in core)
-    for package in ("jepa_image", "jepa_video"):
+    for package in ("jepa_image", "jepa_video", "jepa_audio"):
         assert any(name.startswith(f"{package}/data/") for name in zipfile.ZipFile(wheels[package]).namelist())
 
 
@@ -90,7 +90,13 @@ def test_installed_wheels_register_everything_outside_the_repository(everything:
     assert str(ROOT) not in where
     entries = json.loads(output_of([everything / "jepa", "plugins", "list", "--json"], tmp_path))
     names = {(entry["kind"], entry["name"]) for entry in entries}
-    assert {("modality", "image"), ("modality", "video"), ("masking", "multiblock"), ("encoder", "vit")} <= names
+    assert {
+        ("modality", "image"),
+        ("modality", "video"),
+        ("modality", "audio"),
+        ("masking", "multiblock"),
+        ("encoder", "vit"),
+    } <= names
     assert {entry["state"] for entry in entries} <= {"available", "loaded"}
 
 
@@ -99,6 +105,7 @@ def test_installed_wheels_register_everything_outside_the_repository(everything:
     [
         "{name: image, builtin: fashion-mnist, channels: 1, size: 28, patch: 7}",
         "{name: video, train: MOVING, frames: 4, stride: 1, size: 16, patch: 8}",
+        "{name: audio, builtin: mandarin-syllables, seconds: 0.32, mean: -8, std: 3}",
     ],
 )
 def test_a_run_works_from_installed_wheels(modality: str, everything: Path, tmp_path: Path) -> None:
