@@ -258,6 +258,7 @@ def _metadata(
         "run": run,
         "encoder": encoder.which,
         "features": features,
+        "pooling": encoder.config.features.model_dump(mode="json"),
         "step": encoder.step,
         "precision": precision,
         "config_hash": config_hash(encoder.config),

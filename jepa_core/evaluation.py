@@ -102,6 +102,7 @@ class Evaluation:
             "seed": self.config.seed,
             "precision": self.precision,
             "views": self.views,
+            "pooling": self.config.features.model_dump(mode="json"),
             "config_hash": config_hash(self.config),
             "versions": versions(self.config),
             "headings": {

@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 
 from jepa_core.data import Sample, SignalDataset
 from jepa_core.errors import DataError
-from jepa_core.frozen import join_views, merge_views, pool
+from jepa_core.frozen import join_views, merge_views
 from jepa_core.loading import Loader, count_workers
 from jepa_core.model import Encoder, Parts
 from jepa_core.nn.patches import patchify
@@ -86,7 +86,7 @@ class Extracted:
 
 
 def encode_with(parts: Parts, encoder: Encoder, device: torch.device, precision: Precision) -> Represent:
-    """Tokens of an encoder, of all views of a sample side by side, and their mean."""
+    """Tokens of an encoder, of all views of a sample side by side, and what `Parts.pooling` makes of them."""
     encoder, shape = encoder.to(device), parts.modality.signal_shape(parts.config.modality)
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ def encode_with(parts: Parts, encoder: Encoder, device: torch.device, precision:
         flat, views = merge_views(signal, shape)
         with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
             tokens = join_views(encoder(flat.to(device, non_blocking=True)), views)
-        return Represented(pool(tokens).cpu(), lambda: tokens)
+        return Represented(parts.pooling(tokens).cpu(), lambda: tokens)
 
     return represent
 

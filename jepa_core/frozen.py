@@ -20,14 +20,15 @@ from jepa_core.recipes import read_config
 from jepa_core.registry import modalities
 from jepa_core.types import TokenGrid
 
-MAY_CHANGE = ("modality.", "data.", "probes", "train.workers")
+MAY_CHANGE = ("modality.", "data.", "features.", "probes", "train.workers")
 """What can be set anew for a trained encoder: where data is and what is done with its features."""
 
 
 class FrozenEncoder:
     """A trained encoder: a raw sample to a signal, a batch of signals to tokens or to one vector each.
 
-    `encoder = jepa_core.load("runs/demo")`, then `encoder.embed(encoder.preprocess(raw)[None])` is (1, width).
+    `encoder = jepa_core.load("runs/demo")`, then `encoder.embed(encoder.preprocess(raw)[None])` is (1, features):
+    as many as the encoder's width, unless the section `features` says otherwise.
     """
 
     def __init__(self, parts: Parts, encoder: Encoder, which: Which, step: int, device: torch.device) -> None:
@@ -71,8 +72,8 @@ class FrozenEncoder:
         return join_views(self.encoder(flat.to(self.device)), views)
 
     def embed(self, signal: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
-        """One vector per sample: the mean over its tokens, of all its views."""
-        return pool(self.tokens(signal))
+        """One vector per sample: the mean over its tokens, of all its views, or what `features` makes of them."""
+        return self.parts.pooling(self.tokens(signal))
 
 
 def load(
@@ -130,11 +131,6 @@ def untrained_encoder(parts: Parts) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(parts.config.seed, INITIALISATION))
         return parts.encoder().eval()
-
-
-def pool(tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-    """The mean over tokens, in fp32."""
-    return tokens.float().mean(1)
 
 
 def merge_views(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jepa_core.config import RunConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView
+from jepa_core.nn.pooling import Pooling
 from jepa_core.nn.predictor import Predictor
 from jepa_core.objectives import Objective
 from jepa_core.plugin import MaskingStrategy, Modality
@@ -97,6 +98,7 @@ class Parts:
     grid: TokenGrid
     masking: MaskingStrategy
     objective: Objective
+    pooling: Pooling
 
     @classmethod
     def of(cls, config: RunConfig) -> Parts:
@@ -105,7 +107,7 @@ class Parts:
         grid = modality.grid(config.modality)
         masking = maskings.get(config.masking.name).build(config.masking, grid)
         objective = objectives.get(config.objective.name).build(config.objective)
-        return cls(config, modality, grid, masking, objective)
+        return cls(config, modality, grid, masking, objective, Pooling(config.features, grid))
 
     def encoder(self) -> Encoder:
         """A new encoder, randomly initialised from torch's global generator."""

@@ -209,6 +209,14 @@ class CollapseConfig(Frozen):
     """End the run with an error at the first warning."""
 
 
+class FeaturesConfig(Frozen):
+    """From the tokens of a trained encoder to the one vector per sample that probes and other programs get."""
+
+    concatenate: tuple[str, ...] = ()
+    """Axes of the token grid whose cells stand side by side in the vector; over all others tokens are averaged. None:
+    the mean over all tokens. `[frequency]` on frequency x time: one mean over time per band (M2D)."""
+
+
 class TrackingConfig(Frozen):
     """Experiment trackers, through accelerate; metrics.jsonl is always written."""
 
@@ -256,6 +264,8 @@ class RunConfig(Frozen):
     """Checkpoints."""
     collapse: CollapseConfig = CollapseConfig()
     """The collapse monitor."""
+    features: FeaturesConfig = FeaturesConfig()
+    """Pooled features."""
     tracking: TrackingConfig = TrackingConfig()
     """Experiment trackers."""
     probes: tuple[ProbeSection, ...] = Field(default_factory=lambda: ({"name": "linear"}, {"name": "knn"}))  # pyright: ignore[reportAssignmentType]

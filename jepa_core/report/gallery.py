@@ -16,7 +16,7 @@ from jepa_core.checkpoint import RunFolder, Which
 from jepa_core.data import MASKS
 from jepa_core.errors import DataError, UnreadableSample
 from jepa_core.features import BATCH_SIZE
-from jepa_core.frozen import FrozenEncoder, load, pool, untrained_encoder
+from jepa_core.frozen import FrozenEncoder, load, untrained_encoder
 from jepa_core.masking import SampleRandom
 from jepa_core.model import Parts
 from jepa_core.plugin import Source, Split, Transform
@@ -136,7 +136,7 @@ def feature_gallery(path: Path, checkpoint: str = "latest") -> FeatureGallery:
     signals = torch.stack([signal for _, signal in shown])
     tokens = trained.tokens(signals).float().cpu()
     pooled, places = _candidates(trained, candidates)
-    cosines = normalize(pool(tokens[:NUM_QUERIES])) @ normalize(pooled).T
+    cosines = normalize(trained.parts.pooling(tokens[:NUM_QUERIES])) @ normalize(pooled).T
     return FeatureGallery(
         which=which,
         heading=queries.heading,
