@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.compliance.kaldi import get_mel_banks
@@ -58,6 +59,11 @@ def _slaney_to_hz(mels: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
     return torch.where(mels < 15, 200 / 3 * mels, 1000 * torch.exp(_STEP * (mels - 15)))
 
 
+def powers(spectrum: Complex[Tensor, "*shape"], power: Literal[1, 2]) -> Float[Tensor, "*shape"]:
+    """Magnitudes, or their squares without a root in between."""
+    return spectrum.abs() if power == 1 else spectrum.real.square() + spectrum.imag.square()
+
+
 class LogMel(nn.Module):
     """As torchaudio's MelSpectrogram (its defaults, reflected ends), with `floor` added before the logarithm.
 
@@ -84,7 +90,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             samples, self.n_fft, self.hop, len(self.window), self.window, center=True, return_complex=True
         )
-        return (self.filters @ spectrum[..., :-1].abs().pow(self.power) + self.floor).log()
+        return (self.filters @ powers(spectrum[..., :-1], self.power) + self.floor).log()
 
 
 class KaldiFbank(nn.Module):
@@ -116,12 +122,14 @@ class KaldiFbank(nn.Module):
     def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
         """Natural logarithms; as many frames as fit."""
         frames = samples.unfold(-1, len(self.window), self.hop)
+        # Frame by frame and in torchaudio's roundings, although both steps are linear: in bands near the floor, another
+        # order (a fused subtraction is enough) shows by 1e-3.
         if self.remove_dc:
             frames = frames - frames.mean(-1, keepdim=True)
         if self.preemphasis:
-            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-            frames = frames - self.preemphasis * before
-        spectrum = torch.fft.rfft(frames * self.window, n=self.n_fft).abs().pow(self.power)
+            rest = frames[..., 1:] - self.preemphasis * frames[..., :-1]
+            frames = torch.cat([(1 - self.preemphasis) * frames[..., :1], rest], dim=-1)
+        spectrum = powers(torch.fft.rfft(frames * self.window, n=self.n_fft), self.power)
         return (self.filters @ spectrum.transpose(-1, -2)).clamp(min=self.floor).log()
 
 
