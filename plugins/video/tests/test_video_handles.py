@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,18 @@ class TestHandles:
         assert count_open(path) >= 1
         opened.close()
         assert count_open(path) == 0
+
+    @pytest.mark.parametrize("backend", ["pyav", *OPTIONAL])
+    def test_close_leaves_nothing_to_the_garbage_collector(self, backend: str, write_video: WriteVideo):
+        opened = open_video(write_video("h264.mp4"), backend)
+        opened.read([3])
+        reader = weakref.ref(opened.open().reader)
+        gc.disable()
+        try:
+            opened.close()
+            assert reader() is None  # a decoder keeps megabytes, and the collector counts objects
+        finally:
+            gc.enable()
 
     def test_a_file_that_cannot_be_read_stays_not_open(self, write_video: WriteVideo, tmp_path: Path):
         content, cut = Path(write_video("cut.mkv")).read_bytes(), tmp_path / "cut.mkv"

@@ -47,6 +47,7 @@ class PyAVReader:
 
     def close(self) -> None:
         """Free the decoder and close the file."""
+        self._frames = iter(())  # the generator and the reader refer to each other: frames would wait for the collector
         self._container.close()
 
     def _find(self, index: int) -> VideoFrame:
