@@ -10,11 +10,13 @@ from jepa_audio.config import AudioConfig
 from jepa_audio.presets import DEFAULTS, PRESETS
 from jepa_core.config import Section
 from jepa_core.plugin import Modality, Source, Split, Transform
-from jepa_core.types import Finding, TokenGrid
+from jepa_core.types import Finding, Player, TokenGrid
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from jepa_audio.decoding import Sound
 
 
 class AudioModality(Modality):
@@ -27,6 +29,7 @@ class AudioModality(Modality):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     # Statistics are those of spectrograms, so these must be the signals that are measured.
     unnormalised: ClassVar[Mapping[str, Any]] = {"mean": 0.0, "std": 1.0, "divisor": 1.0, "frontend_on": "worker"}
+    upward: ClassVar[Sequence[str]] = ("frequency",)
 
     def grid(self, config: AudioConfig) -> TokenGrid:
         """One token per patch, for example 5 x 13; row 0 holds the lowest frequencies."""
@@ -97,6 +100,12 @@ class AudioModality(Modality):
         if config.frontend == "waveform":
             return draw_waveform(signal[0].detach().float().cpu().numpy(), config.grid_shape[0])
         return draw_spectrogram(spectrogram_of(config, signal[None])[0, 0].detach().float().cpu().numpy())
+
+    def player(self, config: AudioConfig, raw: Sound, max_bytes: int) -> Player:
+        """The clip as a WAV file."""
+        from jepa_audio.players import play
+
+        return play(config, raw, max_bytes)
 
     def demo(self) -> str:
         """`jepa demo audio`."""

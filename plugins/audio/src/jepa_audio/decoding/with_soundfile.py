@@ -22,8 +22,8 @@ _OPEN_ENDED = 2**31 - 2**16
 _LENGTHS = re.compile(r"(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)")
 """What libsndfile notes where a header announces more bytes than there are."""
 _UNKNOWN_LENGTH = 2**48
-_REASONS = {1: "no known format of sound", 2: "no known format of sound"}
-"""For libsndfile's codes of errors that it words badly: of what begins like an MP3, it says that it does not exist."""
+_UNKNOWN = {1, 7}
+"""libsndfile's codes for formats that it does not know; 7, in words "does not exist", for what begins like an MP3."""
 
 
 class UnknownFormat(UnreadableSample):
@@ -52,7 +52,8 @@ class SoundFileReader:
             self._file.close()
             if empty:
                 raise UnreadableSample(path, "the file is empty") from error
-            raise UnknownFormat(path, f"cannot be decoded: {_REASONS.get(error.code) or _words(error)}") from error
+            reason = "no known format of sound" if error.code in _UNKNOWN else _words(error)
+            raise UnknownFormat(path, f"cannot be decoded: {reason}") from error
         self.rate, self.num_samples = int(self._sound.samplerate), int(self._sound.frames)
 
     def _check_ends(self) -> None:
@@ -80,7 +81,7 @@ class SoundFileReader:
         try:
             self._sound.seek(start)
             values = self._sound.read(count, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: more samples behind it than there are
             self.close()
             raise UnreadableSample(self.path, f"damaged: {_words(error)}") from error
         return torch.from_numpy(values).mean(1)
@@ -91,8 +92,8 @@ class SoundFileReader:
         self._file.close()
 
 
-def _words(error: soundfile.LibsndfileError) -> str:
-    return error.error_string.strip(" :.")
+def _words(error: Exception) -> str:
+    return (error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)).strip(" :.")
 
 
 def _has_last_page(path: str) -> bool:
