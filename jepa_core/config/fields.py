@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from jepa_core.config.base import Section
@@ -68,17 +68,38 @@ def require_multiples(axes: Sequence[str], sizes: Sequence[int], patches: Sequen
             )
 
 
-def require_statistics(value: tuple[float, ...], field: str, channels: int) -> tuple[float, ...]:
-    """`value` itself; raises an error of validation unless it has one number per channel or one for all.
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation, each one number per channel or one for all."""
 
-    Deviations (`field` is "std") must be above 0.
+
+def complete_statistics(
+    value: tuple[float, ...],
+    info: ValidationInfo,
+    builtin: Mapping[str, Statistics],
+    usual: Mapping[int, Statistics],
+) -> tuple[float, ...]:
+    """For the validator of `mean` and `std`: the numbers that () stands for, so that a checkpoint holds them.
+
+    Args:
+        value: of the field.
+        info: of its validator; `channels` and `builtin` are fields before it.
+        builtin: statistics of built-in data, by name.
+        usual: those of other data, by number of channels.
+
+    Raises an error of validation unless there is one number per channel or one for all, of deviations above 0.
     """
+    if "channels" not in info.data or "builtin" not in info.data:
+        return value  # those fields have their own errors
+    channels, is_std = info.data["channels"], info.field_name == "std"
+    if not value:
+        known = builtin.get(info.data["builtin"] or "") or usual.get(channels)
+        value = known[is_std] if known else value
     if len(value) not in {1, channels}:
         raise PydanticCustomError(
             "statistics",
             "{field} must hold one number per channel ({channels}) or one for all: `jepa stats CONFIG` measures them",
-            {"field": field, "channels": channels},
+            {"field": info.field_name, "channels": channels},
         )
-    if field == "std" and min(value) <= 0:
+    if is_std and min(value) <= 0:
         raise PydanticCustomError("statistics", "must be above 0")
     return value

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from jepa_core.config.fields import Range, ShareRange, Sides, require_multiples, require_statistics
+from jepa_core.config.fields import Range, ShareRange, Sides, complete_statistics, require_multiples
 from jepa_core.config.files import FileSection
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+USUAL_STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+"""By number of channels: those of ImageNet."""
 BUILTIN_STATISTICS = {"moving-fashion": ((0.2218,), (0.3314,))}
 """Mean and standard deviation of the training part of each built-in data set."""
 
@@ -76,16 +77,7 @@ class VideoConfig(FileSection):
     @field_validator("mean", "std")
     @classmethod
     def _has_statistics(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        """Put the numbers that `()` stands for into the configuration, so that a checkpoint holds them (promise 14)."""
-        if "channels" not in info.data or "builtin" not in info.data:
-            return value  # those fields have their own errors
-        channels, builtin, is_std = info.data["channels"], info.data["builtin"], info.field_name == "std"
-        if not value and builtin:
-            value = BUILTIN_STATISTICS[builtin][is_std]
-        elif not value and channels == len(IMAGENET_MEAN):
-            value = IMAGENET_STD if is_std else IMAGENET_MEAN
-        assert info.field_name
-        return require_statistics(value, info.field_name, channels)
+        return complete_statistics(value, info, BUILTIN_STATISTICS, USUAL_STATISTICS)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
