@@ -228,8 +228,9 @@ class TestRecipes:
     def test_a_preset_builds_and_survives_being_written(self, preset: str):
         config = read_config(text=f"preset: {preset}\nmodality: {{name: audio}}\nencoder: {{name: vit, size: tiny}}")
         assert read_config(text=to_yaml(config)) == config
-        if config.masking.name != "curriculum":
-            Parts.of(config)
+        parts = Parts.of(config)
+        assert isinstance(config.modality, AudioConfig)
+        assert parts.grid == audio.grid(config.modality)
 
     def test_presets_differ_as_documented(self):
         read = [read_config(text=f"preset: {name}\nmodality: {{name: audio}}") for name in audio.presets]

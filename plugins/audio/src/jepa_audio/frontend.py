@@ -72,6 +72,7 @@ class LogMel(nn.Module):
 
     window: Tensor
     filters: Tensor
+    power: Literal[1, 2]
 
     def __init__(self, config: AudioConfig) -> None:
         """The parameters are the section's."""
@@ -101,6 +102,7 @@ class KaldiFbank(nn.Module):
 
     window: Tensor
     filters: Tensor
+    power: Literal[1, 2]
 
     def __init__(self, config: AudioConfig) -> None:
         """The parameters are the section's."""
