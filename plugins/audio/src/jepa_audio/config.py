@@ -54,7 +54,8 @@ class AudioConfig(FileSection):
     frontend_on: Literal["worker", "device"] = "worker"
     """Where spectrograms are computed: by the loader processes, or with the encoder, from waveforms. Same numbers."""
     mels: int = Field(default=80, ge=4)
-    """Frequency bands, that is rows of a spectrogram."""
+    """Frequency bands, that is rows of a spectrogram. Where there are too many for the transform, the lowest hold none
+    of its frequencies and are constant."""
     window: float = Field(default=25.0, gt=0)
     """Length of a frame, in milliseconds; a fraction of a sample is dropped."""
     hop: float = Field(default=10.0, gt=0)

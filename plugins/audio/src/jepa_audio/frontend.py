@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -59,80 +58,68 @@ def _slaney_to_hz(mels: Float[Tensor, "points"]) -> Float[Tensor, "points"]:
     return torch.where(mels < 15, 200 / 3 * mels, 1000 * torch.exp(_STEP * (mels - 15)))
 
 
-def powers(spectrum: Complex[Tensor, "*shape"], power: Literal[1, 2]) -> Float[Tensor, "*shape"]:
-    """Magnitudes, or their squares without a root in between."""
-    return spectrum.abs() if power == 1 else spectrum.real.square() + spectrum.imag.square()
+class Bands(nn.Module):
+    """What both front ends consist of: a window, a Fourier transform and filters."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: AudioConfig, filters: Float[Tensor, "mels frequencies"], periodic: bool) -> None:
+        """The parameters are the section's; `periodic` is the window's kind."""
+        super().__init__()
+        self.config = config
+        window = WINDOWS[config.window_shape](config.window_samples, periodic)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def sums(self, spectrum: Complex[Tensor, "batch frequencies frames"]) -> Float[Tensor, "batch mels frames"]:
+        """Magnitudes, or their squares, summed in every band."""
+        powers = spectrum.abs() if self.config.power == 1 else spectrum.real.square() + spectrum.imag.square()
+        return self.filters @ powers
 
 
-class LogMel(nn.Module):
+class LogMel(Bands):
     """As torchaudio's MelSpectrogram (its defaults, reflected ends), with `floor` added before the logarithm.
 
     Its last frame, centred on the sample after the clip, is left out.
     """
 
-    window: Tensor
-    filters: Tensor
-    power: Literal[1, 2]
-
     def __init__(self, config: AudioConfig) -> None:
-        """The parameters are the section's."""
-        super().__init__()
-        self.hop, self.n_fft, self.power, self.floor = (
-            config.hop_samples,
-            config.fft_samples,
-            config.power,
-            config.floor,
-        )
-        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, True), persistent=False)
-        self.register_buffer("filters", mel_filters(config), persistent=False)
+        """See `Bands`."""
+        super().__init__(config, mel_filters(config), periodic=True)
 
     def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
         """Natural logarithms; one frame per `hop` samples."""
-        spectrum = torch.stft(
-            samples, self.n_fft, self.hop, len(self.window), self.window, center=True, return_complex=True
-        )
-        return (self.filters @ powers(spectrum[..., :-1], self.power) + self.floor).log()
+        n_fft, hop = self.config.fft_samples, self.config.hop_samples
+        spectrum = torch.stft(samples, n_fft, hop, len(self.window), self.window, center=True, return_complex=True)
+        return (self.sums(spectrum[..., :-1]) + self.config.floor).log()
 
 
-class KaldiFbank(nn.Module):
+class KaldiFbank(Bands):
     """As Kaldi's compute-fbank-feats with whole frames only (`snip_edges`), no dither and no energy.
 
     The same values as torchaudio.compliance.kaldi.fbank, for whole batches, and with its filters made once.
     """
 
-    window: Tensor
-    filters: Tensor
-    power: Literal[1, 2]
-
     def __init__(self, config: AudioConfig) -> None:
-        """The parameters are the section's."""
-        super().__init__()
-        self.hop, self.n_fft, self.power, self.floor = (
-            config.hop_samples,
-            config.fft_samples,
-            config.power,
-            config.floor,
-        )
-        self.preemphasis, self.remove_dc = config.preemphasis, config.remove_dc
-        self.register_buffer("window", WINDOWS[config.window_shape](config.window_samples, False), persistent=False)
+        """See `Bands`."""
         # Without vocal tract length normalisation; the band of half the sample rate is in no filter.
         filters, _ = get_mel_banks(
-            config.mels, self.n_fft, config.sample_rate, config.f_min, config.highest, 100.0, -500.0, 1.0
+            config.mels, config.fft_samples, config.sample_rate, config.f_min, config.highest, 100.0, -500.0, 1.0
         )
-        self.register_buffer("filters", F.pad(filters, (0, 1)), persistent=False)
+        super().__init__(config, F.pad(filters, (0, 1)), periodic=False)
 
     def forward(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
         """Natural logarithms; as many frames as fit."""
-        frames = samples.unfold(-1, len(self.window), self.hop)
+        frames, share = samples.unfold(-1, len(self.window), self.config.hop_samples), self.config.preemphasis
         # Frame by frame and in torchaudio's roundings, although both steps are linear: in bands near the floor, another
         # order (a fused subtraction is enough) shows by 1e-3.
-        if self.remove_dc:
+        if self.config.remove_dc:
             frames = frames - frames.mean(-1, keepdim=True)
-        if self.preemphasis:
-            rest = frames[..., 1:] - self.preemphasis * frames[..., :-1]
-            frames = torch.cat([(1 - self.preemphasis) * frames[..., :1], rest], dim=-1)
-        spectrum = powers(torch.fft.rfft(frames * self.window, n=self.n_fft), self.power)
-        return (self.filters @ spectrum.transpose(-1, -2)).clamp(min=self.floor).log()
+        if share:
+            frames = torch.cat([(1 - share) * frames[..., :1], frames[..., 1:] - share * frames[..., :-1]], dim=-1)
+        spectrum = torch.fft.rfft(frames * self.window, n=self.config.fft_samples)
+        return self.sums(spectrum.transpose(-1, -2)).clamp(min=self.config.floor).log()
 
 
 class Spectrogram(nn.Module):
