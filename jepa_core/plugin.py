@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from jepa_core.config.base import Section
 from jepa_core.errors import ConfigError, PluginIncompatible
-from jepa_core.types import Finding, Portion, TokenBudget, TokenGrid
+from jepa_core.types import Finding, Player, Portion, TokenBudget, TokenGrid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,6 +150,8 @@ class Modality(ABC):
     them: numbers where the section holds one for all, sequences where it holds one per channel (axis 0 of a signal).
     Fields that scale besides belong here too, such as a factor on `std`. Where the section allows null, nothing is
     trained before `mean` and `std` are stated (`require_statistics`)."""
+    upward: ClassVar[Sequence[str]] = ()
+    """Axes of the grid that a report draws upwards, the first cell at the bottom, where others run downwards."""
     formats: ClassVar[Sequence[WeightFormat]] = ()
     """Layouts of other programs that `jepa import` and `jepa export` translate."""
 
@@ -216,6 +218,13 @@ class Modality(ABC):
 
         The last axis runs to the right, the one before it downwards; slices of any axes before stand side by side.
         """
+
+    def player(self, config: Any, raw: Any, max_bytes: int) -> Player | None:
+        """What a report plays of a raw sample: the clip whose `picture` it shows; None by default.
+
+        It holds at most `max_bytes`: what is longer is made smaller, coarser or shorter. Raises UnreadableSample.
+        """
+        return None
 
     def demo(self) -> str | None:
         """The YAML text of `jepa demo NAME`, or None where there is no built-in data."""

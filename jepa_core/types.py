@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+_PLAYED = tuple(mime.partition("/")[0] for mime in ("image/webp", "audio/wav", "video/webm"))
+
 
 @dataclass(frozen=True)
 class TokenGrid:
@@ -38,6 +40,30 @@ class TokenGrid:
     def __str__(self) -> str:
         """For messages: "14 x 14 (height, width)"."""
         return f"{' x '.join(map(str, self.shape))} ({', '.join(self.axes)})"
+
+
+@dataclass(frozen=True)
+class Player:
+    """A sample as a browser plays it: a moving picture, or something with a start button."""
+
+    mime: str
+    """MIME type of a picture, a sound or a film, such as "image/webp" or "audio/wav"."""
+    content: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what no browser plays (a plugin's bug, not a user's)."""
+        if self.kind not in _PLAYED or "/" not in self.mime or not self.content:
+            raise ValueError(f"a player needs content of type {', '.join(_PLAYED)}, got {self.mime!r}")
+
+    @property
+    def kind(self) -> str:
+        """The first part of the MIME type; for sounds and films this is also the name of their HTML element."""
+        return self.mime.partition("/")[0]
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it moves by itself, in place of a still picture."""
+        return self.kind == _PLAYED[0]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Generator
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from shutil import copytree
 from typing import Any, ClassVar, Literal
 
 import pytest
 import toy_parts
+from report_page import Reader, page_of, section, visible
 from toy import Toy, ToyConfig, toy_config, toy_registered
 from toy_train import train_toy
 
@@ -21,7 +21,6 @@ from jepa_core.config.text import to_yaml
 from jepa_core.evaluation import evaluate
 from jepa_core.recipes import read_config
 from jepa_core.registry import modalities
-from jepa_core.report import write_report
 from jepa_core.report.gallery import feature_gallery
 from jepa_core.report.render import SECTIONS
 from jepa_core.types import TokenGrid
@@ -82,56 +81,6 @@ def bare(folder: Path, *overrides: str) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(toy_config(*overrides)))
     return folder
-
-
-class Reader(HTMLParser):
-    """Tags, links and visible text of a page; fails where tags do not nest."""
-
-    VOID: ClassVar = {"meta", "img", "br", "link", "use", "path"}
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [
-            value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "xlink:href")
-        ]
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-
-def page_of(*runs: Path) -> str:
-    return write_report(runs, runs[0].parent / "page.html").read_text()
-
-
-def visible(page: str) -> str:
-    return re.sub(r"\s+", " ", Reader(page).text.replace("\u00a0", " "))
-
-
-def section(page: str, name: str) -> str:
-    return page.split(f'<section id="{name}">')[1].split("</section>", maxsplit=1)[0]
 
 
 def test_the_page_needs_nothing_from_outside(page: str) -> None:
@@ -340,7 +289,8 @@ def test_a_grid_of_three_axes_is_shown_slice_by_slice(tmp_path: Path, deep: None
     (run / "config.yaml").write_text(to_yaml(read_config(text="modality: {name: deep}\nmasking: {num_targets: 2}")))
     page = section(page_of(run), "masks")
     assert page.count("<img") == 6 * 4
-    assert 'class="gallery wide"' in page
+    assert page.count('style="--n: 4"') == 6
+    assert "Depth runs from one part of a strip to the next, columns to the right, rows downwards." in visible(page)
 
 
 def test_a_folder_that_is_no_run_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,23 @@ def test_cells_of_a_line_stand_in_one_row() -> None:
     assert (token == np.arange(50)[None, :] // 10).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((64, 1000), (128, 2000)), ((80, 1500), (80, 1500)), ((100, 5000), (40, 2000))]
+)
+def test_a_strip_is_not_made_wider_than_a_page_can_show(shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    resized = resize(np.full((*shape, 3), 90, np.uint8), 176, widest=2000)
+    assert resized.shape == (*expected, 3)
+    assert (resized == 90).all()
+
+
+@pytest.mark.parametrize(("cell", "thickness"), [(4, 1), (10, 2), (40, 3)])
+def test_outlines_leave_room_for_what_is_in_a_cell(cell: int, thickness: int) -> None:
+    picture = np.zeros((4 * cell, 6 * cell, 3), np.uint8)
+    drawn = draw_masks(picture, PLANE, np.array([0]), np.array([[7]]))[0]
+    outline = (drawn == BLOCK_COLOURS[0]).all(-1)
+    assert outline.sum() == cell**2 - (cell - 2 * thickness) ** 2
+
+
 @pytest.mark.parametrize(("side", "expected"), [(28, 168), (50, 200), (176, 176), (500, 176)])
 def test_a_picture_is_resized_to_about_the_wanted_height(side: int, expected: int) -> None:
     picture = np.full((side, 2 * side, 3), 90, np.uint8)

@@ -14,6 +14,7 @@ from jepa_core.probes.estimates import Estimate
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts, config_differences, gather
 from jepa_core.report.panels import COLLAPSE, TRAINING, draw
 from jepa_core.report.words import (
+    axes_line,
     collapse_finding,
     count,
     duration,
@@ -24,6 +25,7 @@ from jepa_core.report.words import (
     training_finding,
     warning_rows,
 )
+from jepa_core.types import TokenBudget, TokenGrid
 
 
 @pytest.fixture
@@ -120,6 +122,29 @@ def test_an_unfinished_run_says_how_far_it_is(facts: RunFacts) -> None:
     assert finding.headline == "60 of 100 steps"
     assert finding.tone == "warn"
     assert "60 of 100 steps" in lead(replace(facts, rows=[measured(60)]))
+
+
+@pytest.mark.parametrize(
+    ("axes", "upward", "line"),
+    [
+        (("height", "width"), (), ""),
+        (("time",), ("time",), "Time runs to the right."),
+        (("pitch", "time"), ("pitch", "time"), "Time runs to the right, pitch upwards."),
+        (("pitch", "time"), (), "Time runs to the right, pitch downwards."),
+        (("time", "height", "width"), ("time",), "Time runs from one part of a strip to the next."),
+        (("a", "b", "c", "d"), (), "A and b run from one part of a strip to the next, d to the right, c downwards."),
+    ],
+)
+def test_pictures_say_where_their_axes_run(axes: tuple[str, ...], upward: tuple[str, ...], line: str) -> None:
+    assert axes_line(TokenGrid((2,) * len(axes), axes), upward) == line
+
+
+def test_every_mask_view_is_in_the_lead(facts: RunFacts) -> None:
+    views = (TokenBudget(12, 1, 20), TokenBudget(18, 2, 6))
+    said = lead(replace(facts, budgets=views))
+    assert (
+        "it saw 12 of 36 tokens and predicted 20, and in another view it saw 18 of 36" in said
+    )
 
 
 def test_tokens_that_are_all_predicted_are_called_the_others(tmp_path: Path, toy: Toy) -> None:

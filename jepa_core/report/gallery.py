@@ -14,14 +14,14 @@ from torch.nn.functional import normalize
 
 from jepa_core.checkpoint import RunFolder, Which
 from jepa_core.data import MASKS
-from jepa_core.errors import DataError, UnreadableSample
+from jepa_core.errors import DataError, PluginIncompatible, UnreadableSample
 from jepa_core.features import BATCH_SIZE
 from jepa_core.frozen import FrozenEncoder, load, untrained_encoder
 from jepa_core.masking import SampleRandom
 from jepa_core.model import Parts
 from jepa_core.plugin import Source, Split, Transform
 from jepa_core.report import pictures
-from jepa_core.types import SampleKey, TokenGrid
+from jepa_core.types import Player, SampleKey, TokenGrid
 
 NUM_SHOWN = 6
 """Samples in the mask gallery and in the feature maps."""
@@ -33,8 +33,11 @@ NUM_CANDIDATES = 1000
 """Samples among which neighbours are looked for: a picture of the features, not an evaluation."""
 NUM_COMPONENT_SAMPLES = 24
 """Samples whose tokens decide the principal components."""
+MAX_PLAYED = 4_000_000
+"""Bytes of all players of a run; in a page they take a third more."""
+_MAX_PLAYER = MAX_PLAYED // (NUM_QUERIES * (1 + NUM_NEIGHBOURS))
 
-_HEIGHT, _HEIGHT_OF_SLICES, _HEIGHT_OF_NEIGHBOURS = 176, 112, 84
+_HEIGHT, _HEIGHT_OF_SLICES, _HEIGHT_OF_NEIGHBOURS = 176, 112, 120
 
 _Item = tuple[int, Tensor]  # position in its source, and signal
 
@@ -48,16 +51,14 @@ class Sample:
     label: str
     """Class name under the first heading, or ""."""
     slices: list[np.ndarray]
-    """Pictures (height, width, 3) uint8, one per slice of the grid."""
+    """Pictures (height, width, 3) uint8, one per slice of the grid, with or without masks; the first for neighbours."""
+    player: Player | None = None
+    """What plays, for neighbours."""
 
-
-@dataclass(frozen=True)
-class MaskedSample:
-    """One sample under one mask view."""
-
-    sample: Sample
-    drawn: list[np.ndarray]
-    """As `Sample.slices`, with the masks."""
+    @property
+    def aspect(self) -> float:
+        """Width of all slices, side by side, over their height."""
+        return sum(part.shape[1] for part in self.slices) / self.slices[0].shape[0]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class MaskGallery:
     num_context: int
     num_targets: int
     target_size: int
-    samples: list[MaskedSample]
+    heading: str
+    """What the labels are, or ""."""
+    samples: list[Sample]
+    """With the masks drawn on them."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,11 @@ def mask_galleries(parts: Parts) -> list[MaskGallery]:
     views = parts.masking(SampleRandom.of(parts.config.seed, keys, purpose=MASKS))
     galleries: list[MaskGallery] = []
     for view, budget in zip(views, parts.masking.budgets, strict=True):
-        samples: list[MaskedSample] = []
+        samples: list[Sample] = []
         for item, context, targets in zip(shown, view.context.numpy(), view.targets.numpy(), strict=True):
-            sample = split.sample(item, _height(parts.grid))
-            drawn = pictures.draw_masks(np.concatenate(sample.slices, axis=1), parts.grid, context, targets)
-            samples.append(MaskedSample(sample, drawn))
-        galleries.append(MaskGallery(budget.context, budget.num_targets, budget.target, samples))
+            picture = split.picture(item, _height(parts.grid))
+            samples.append(split.sample(item, pictures.draw_masks(picture, parts.grid, context, targets)))
+        galleries.append(MaskGallery(budget.context, budget.num_targets, budget.target, split.heading, samples))
     return galleries
 
 
@@ -185,14 +188,37 @@ class _Split:
             raise DataError("None of the samples that would be shown can be read. See: jepa doctor")
         return found
 
-    def picture(self, signal: Tensor, height: int) -> np.ndarray:
-        return pictures.resize(self.parts.modality.picture(self.parts.config.modality, signal), height)
+    def picture(self, item: _Item, height: int) -> np.ndarray:
+        """Of all slices; row 0 is that of the grid."""
+        return pictures.resize(self.parts.modality.picture(self.parts.config.modality, item[1]), height)
 
-    def sample(self, item: _Item, height: int) -> Sample:
-        index, signal = item
+    def upright(self, slices: list[np.ndarray]) -> list[np.ndarray]:
+        """As a person sees them."""
+        upward = pictures.runs_upward(self.parts.grid, self.parts.modality.upward)
+        return [part[::-1] for part in slices] if upward else slices
+
+    def sample(self, item: _Item, slices: list[np.ndarray], player: Player | None = None) -> Sample:
         labels = self.source.labels.get(self.heading)
-        label = labels.name_of(index) if labels else ""
-        return Sample(self.source.where(index), label, pictures.split(self.picture(signal, height), self.parts.grid))
+        label = labels.name_of(item[0]) if labels else ""
+        return Sample(self.source.where(item[0]), label, self.upright(slices), player)
+
+    def neighbour(self, item: _Item) -> Sample:
+        """The first slice, and a player where the modality has one."""
+        picture = self.picture(item, _HEIGHT_OF_NEIGHBOURS)
+        return self.sample(item, pictures.split(picture, self.parts.grid)[:1], self._player(item[0]))
+
+    def _player(self, index: int) -> Player | None:
+        modality = self.parts.modality
+        try:
+            player = modality.player(self.parts.config.modality, self.source.read(index), _MAX_PLAYER)
+        except UnreadableSample:
+            return None  # a moment ago it was readable: its picture is shown
+        if player and len(player.content) > _MAX_PLAYER:
+            raise PluginIncompatible(
+                f"modality {modality.name}: its player of {self.source.where(index)} has {len(player.content):,} "
+                f"bytes, and {_MAX_PLAYER:,} are allowed. Its author must honour max_bytes of Modality.player."
+            )
+        return player
 
 
 def _candidates(encoder: FrozenEncoder, split: _Split) -> tuple[Float[Tensor, "candidates dim"], list[int]]:
@@ -219,16 +245,17 @@ def _feature_maps(
 ) -> FeatureMaps:
     """More samples decide on the components than are shown."""
     grid = split.parts.grid
-    samples = [split.sample(item, _height(grid)) for item in shown]
+    slices = [pictures.split(split.picture(item, _height(grid)), grid) for item in shown]
     painted: list[list[list[np.ndarray]]] = []
     explained: list[float] = []
     for tokens in (trained, untrained):
         colours, share = pictures.feature_colours(tokens.numpy())
         explained.append(share)
-        pairs = zip(colours[: len(samples)], samples, strict=True)
+        pairs = zip(colours[: len(slices)], slices, strict=True)
         painted.append(
-            [pictures.paint_cells(cells, grid, [part.shape for part in each.slices]) for cells, each in pairs]
+            [split.upright(pictures.paint_cells(cells, grid, [part.shape for part in each])) for cells, each in pairs]
         )
+    samples = [split.sample(item, each) for item, each in zip(shown, slices, strict=True)]
     return FeatureMaps(samples, painted[0], painted[1], (explained[0], explained[1]))
 
 
@@ -243,8 +270,6 @@ def _neighbours(
     rows: list[Neighbours] = []
     for item, row_cosines, row in zip(shown[: len(cosines)], best.tolist(), order.tolist(), strict=True):
         found = candidates.readable([places[each] for each in row])
-        samples = [candidates.sample(each, _HEIGHT_OF_NEIGHBOURS) for each in found]
-        rows.append(
-            Neighbours(queries.sample(item, _HEIGHT_OF_NEIGHBOURS), list(zip(samples, row_cosines, strict=True)))
-        )
+        samples = [candidates.neighbour(each) for each in found]
+        rows.append(Neighbours(queries.neighbour(item), list(zip(samples, row_cosines, strict=True))))
     return rows

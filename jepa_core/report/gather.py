@@ -67,6 +67,8 @@ class RunFacts:
     path: Path
     config: RunConfig
     grid: TokenGrid
+    upward: Sequence[str]
+    """Axes that pictures show upwards."""
     budgets: tuple[TokenBudget, ...]
     rows: list[Row]
     """metrics.jsonl."""
@@ -108,6 +110,7 @@ def gather(path: Path) -> RunFacts:
         path=path,
         config=config,
         grid=parts.grid,
+        upward=parts.modality.upward,
         budgets=parts.masking.budgets,
         rows=list(rows),
         verdict=verdict([row for row in rows if "collapse/warnings" in row], config.collapse, config.train.steps),

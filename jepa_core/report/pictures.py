@@ -10,7 +10,7 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -31,6 +31,7 @@ BLOCK_COLOURS = (
 
 _HIDDEN = np.array([112, 117, 128], dtype=np.float32)  # a grey that is neither black nor white data, in light and dark
 _HIDDEN_SHARE = 0.78
+_THICKNESS = 3
 _MAX_INSETS = 4  # four outlines of 3 points fill a cell of 24
 _NO_DATA_VARIANCE = 1e-12
 
@@ -38,6 +39,11 @@ _NO_DATA_VARIANCE = 1e-12
 def num_slices(grid: TokenGrid) -> int:
     """How many slices stand side by side in a picture: 1 for grids of one or two axes."""
     return math.prod(grid.shape[:-2])
+
+
+def runs_upward(grid: TokenGrid, upward: Collection[str]) -> bool:
+    """Whether the axis along the height of a picture is among those that are shown upwards."""
+    return any(axis in upward for axis in grid.axes[-2:-1])
 
 
 def split(picture: UInt8[np.ndarray, "height width 3"], grid: TokenGrid) -> list[UInt8[np.ndarray, "height slice 3"]]:
@@ -52,13 +58,19 @@ def tokens_shown(grid: TokenGrid, height: int, width: int) -> Int[np.ndarray, "h
     return row[:, None] * columns + column
 
 
-def resize(picture: UInt8[np.ndarray, "height width 3"], height: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Near `height`: small pictures by a whole factor with sharp cells, large ones by averaging areas."""
-    factor = round(height / len(picture))
+def resize(
+    picture: UInt8[np.ndarray, "height width 3"], height: int, widest: int = 2144
+) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """Near `height`, at most `widest` (twice the page): small ones by a whole factor, large ones by averaging areas."""
+    rows, columns, _ = picture.shape
+    factor = min(round(height / rows), widest // columns)
     if factor >= 1:
         return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    width = max(1, round(picture.shape[1] * height / len(picture)))
-    return _average(_average(picture.astype(np.float32), height, 0), width, 1).round().astype(np.uint8)
+    share = min(1.0, height / rows, widest / columns)
+    averaged = picture.astype(np.float32)
+    for axis, size in enumerate((rows, columns)):
+        averaged = _average(averaged, max(1, round(size * share)), axis)
+    return averaged.round().astype(np.uint8)
 
 
 def _average(values: Float[np.ndarray, "height width 3"], size: int, axis: int) -> Float[np.ndarray, "a b 3"]:
@@ -82,21 +94,22 @@ def draw_masks(
     grid: TokenGrid,
     context: Int[np.ndarray, "context"],
     targets: Int[np.ndarray, "blocks target"],
-    thickness: int = 3,
+    thickness: int | None = None,
 ) -> list[UInt8[np.ndarray, "height slice 3"]]:
     """One mask view: context cells as they are, all others dimmed, each target block outlined in its colour.
 
     Args:
-        picture: of the whole signal; its cells should be larger than twice `thickness`.
+        picture: of the whole signal.
         grid: the token grid.
         context: tokens that the context encoder sees.
         targets: tokens to be predicted, one row per block.
-        thickness: of the outline, which lies inside the block.
+        thickness: of the outline, which lies inside the block; None is 3, and less where cells are small.
 
     Returns:
         One picture per slice.
     """
     per_slice, drawn, insets = grid.num_tokens // num_slices(grid), [], _insets(targets)
+    thickness = thickness or _fitting_thickness(picture, grid)
     for number, part in enumerate(split(picture, grid)):
         token = tokens_shown(grid, *part.shape[:2]) + number * per_slice
         dimmed = (1 - _HIDDEN_SHARE) * part + _HIDDEN_SHARE * _HIDDEN
@@ -107,6 +120,13 @@ def draw_masks(
             canvas[outline] = BLOCK_COLOURS[block % len(BLOCK_COLOURS)]
         drawn.append(canvas)
     return drawn
+
+
+def _fitting_thickness(picture: UInt8[np.ndarray, "height width 3"], grid: TokenGrid) -> int:
+    """Single cells that are outlined must still show what is in them."""
+    rows, columns = (1, *grid.shape)[-2:]
+    smallest = min(picture.shape[0] // rows, picture.shape[1] // (columns * num_slices(grid)))
+    return max(1, min(_THICKNESS, smallest // 5))
 
 
 def _insets(targets: Int[np.ndarray, "blocks target"]) -> list[int]:
@@ -164,4 +184,9 @@ def png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
 
 def data_uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     """The picture inside a page, without a request."""
-    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+    return embedded("image/png", png(picture))
+
+
+def embedded(mime: str, content: bytes) -> str:
+    """A file inside a page."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

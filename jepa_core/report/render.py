@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jepa_core.config.text import to_yaml
 from jepa_core.report import words
 from jepa_core.report.charts import NUM_COLOURS
-from jepa_core.report.gallery import FeatureGallery, MaskGallery
+from jepa_core.report.gallery import MAX_PLAYED, FeatureGallery, MaskGallery, Sample
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts, config_differences
 from jepa_core.report.panels import COLLAPSE, TRAINING, draw
-from jepa_core.report.pictures import BLOCK_COLOURS, data_uri, num_slices
+from jepa_core.report.pictures import BLOCK_COLOURS, data_uri, embedded
 
 SECTIONS = (
     ("probes", "Probes"),
@@ -30,6 +30,8 @@ SECTIONS = (
 
 NUM_UNREADABLE = 10
 """How many unreadable samples are listed."""
+_WIDE, _LONG = 1.5, 3.0
+"""Aspects from which on pictures stand one below the other, and neighbours do not fit into a row."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def render(reports: Sequence[RunReport], command: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"uri": data_uri, "points": words.points, "percent": words.percent}
+    environment.filters |= {"uri": data_uri, "points": words.points, "percent": words.percent, "shape": _shape}
     facts = [report.facts for report in reports]
     return environment.get_template("template.html.j2").render(
         title=" · ".join(run.name for run in facts),
@@ -88,6 +90,8 @@ def render(reports: Sequence[RunReport], command: str) -> str:
         collapse=draw(COLLAPSE, facts) if any(run.measured for run in facts) else [],
         differences=config_differences(facts),
         called=words.called,
+        embedded=embedded,
+        max_played=f"{MAX_PLAYED / 1e6:.0f}\u00a0MB",
         how_to_read_probes=words.HOW_TO_READ_PROBES,
         advice=words.ADVICE,
         block_colours=BLOCK_COLOURS,
@@ -101,6 +105,7 @@ def _run(number: int, report: RunReport) -> dict[str, Any]:
     """What the template says of one run."""
     facts, features = report.facts, report.features if isinstance(report.features, FeatureGallery) else None
     rows = features.neighbours if features else ()
+    shown = [sample for row in rows for sample in (row.query, *(each for each, _ in row.found))]
     pairs = [(row.query.label, sample.label) for row in rows for sample, _ in row.found]
     return {
         "number": number,
@@ -117,12 +122,20 @@ def _run(number: int, report: RunReport) -> dict[str, Any]:
         "no_masks": report.masks,
         "features": features,
         "no_features": report.features,
-        "sliced": num_slices(facts.grid) > 1,
+        "axes": words.axes_line(facts.grid, facts.upward),
+        "plays": any(sample.player for sample in shown),
+        "started": any(sample.player and not sample.player.is_picture for sample in shown),
         "same": sum(query == other for query, other in pairs),
         "pairs": len(pairs),
         "facts_table": words.facts_table(facts),
         "config_yaml": to_yaml(facts.config),
     }
+
+
+def _shape(samples: Sequence[Sample]) -> str:
+    """How pictures of such proportions are laid out, as a class of the style sheet: "", "wide" or "wide long"."""
+    aspect = samples[0].aspect
+    return "wide long" if aspect > _LONG else "wide" if aspect > _WIDE else ""
 
 
 def _compare(runs: Sequence[RunFacts]) -> list[_Comparison]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from jepa_core.collapse import EXPLANATIONS
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts
+from jepa_core.report.pictures import runs_upward
+from jepa_core.types import TokenGrid
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
@@ -136,12 +138,31 @@ def lead(run: RunFacts) -> str:
         + (f"{budget.num_targets} blocks of {budget.target}" if budget.num_targets > 1 else f"{budget.target}")
         for budget in run.budgets
     ]
+    views = [views[0], *(f"in another view it saw {view}" for view in views[1:])]
     shape = " × ".join(map(str, run.grid.shape))
     return (
         f"A {config.encoder.name} encoder{size} learned from {config.modality.name} data without labels: {step:,}{of} "
         f"steps of {config.train.batch_size:,} samples on a grid of {shape} tokens ({', '.join(run.grid.axes)}). "
-        f"In every sample it saw {', in the next view '.join(views)} ({config.masking.name} masks)."
+        f"In every sample it saw {', and '.join(views)} ({config.masking.name} masks)."
     )
+
+
+def axes_line(grid: TokenGrid, upward: Sequence[str]) -> str:
+    """How to read the pictures of a grid; "" where height runs downwards and width to the right, as anywhere.
+
+    >>> axes_line(TokenGrid((4, 8), ("pitch", "time")), upward=("pitch",))
+    'Time runs to the right, pitch upwards.'
+    """
+    strip, plane = grid.axes[:-2], grid.axes[-2:]
+    parts = [(" and ".join(strip), "from one part of a strip to the next")] if strip else []
+    if plane != ("height", "width"):
+        parts.append((plane[-1], "to the right"))
+        parts += [(axis, "upwards" if runs_upward(grid, upward) else "downwards") for axis in plane[:-1]]
+    if not parts:
+        return ""
+    (first, where), *others = parts
+    verb = "run" if len(strip) > 1 else "runs"
+    return ", ".join([f"{first[0].upper()}{first[1:]} {verb} {where}", *map(" ".join, others)]) + "."
 
 
 def main_table(tables: list[ProbeTable]) -> ProbeTable | None:

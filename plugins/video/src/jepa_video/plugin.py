@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jepa_core.config import Section
 from jepa_core.plugin import Modality, Source, Split, Transform, WeightFormat
-from jepa_core.types import Finding, TokenGrid
+from jepa_core.types import Finding, Player, TokenGrid
 from jepa_video.config import VideoConfig
 from jepa_video.masking_configs import causal, frame_drop, multiblock3d, tube
 from jepa_video.presets import DEFAULTS, PRESETS
@@ -16,6 +16,8 @@ from jepa_video.presets import DEFAULTS, PRESETS
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from jepa_video.decoding import Video
 
 BASELINE_SHAPE = (8, 16, 16)
 """Largest number of frames, rows and columns of the raw baseline: more would cost gigabytes and tell a probe little."""
@@ -118,6 +120,16 @@ class VideoModality(Modality):
         values = Normalise(config.mean, config.std).undo(signal.detach().float())[:, :: config.tubelet]
         strip = values.expand(3, -1, -1, -1).permute(2, 1, 3, 0).flatten(1, 2)  # (height, time x width, 3)
         return (strip.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+    def player(self, config: VideoConfig, raw: Video, max_bytes: int) -> Player | None:
+        """The clip as a small moving picture (WebP)."""
+        from torch import Generator
+
+        from jepa_video.players import play
+
+        with raw as video:
+            clip = self.transform(config, train=False)(video, Generator())
+            return play(config, video, clip[0] if config.clips > 1 else clip, max_bytes)
 
     def demo(self) -> str:
         """`jepa demo video`."""
