@@ -73,13 +73,12 @@ def test_without_statistics_nothing_is_trained_and_the_named_command_gives_them(
     code, output = jepa("train", str(config), "--run-dir", run)
     assert code == 2
     assert "`jepa stats CONFIG`" in " ".join(output.split())
-    measured, on_device = (
-        json.JSONDecoder().raw_decode(
-            jepa("stats", str(config), "--json", "--set", f"modality.frontend_on={place}")[1]
-        )[0]
-        for place in ("worker", "device")
-    )
-    assert on_device == measured
+    printed = [
+        jepa("stats", str(config), "--json", "--set", f"modality.{option}")[1]
+        for option in ("divisor=2.0", "divisor=1.0", "frontend_on=device")
+    ]
+    measured, *others = (json.JSONDecoder().raw_decode(text)[0] for text in printed)
+    assert others == [measured, measured]
     mean, std = measured["mean"][0], measured["std"][0]
     assert -16 < mean < 0 < std
     code, output = jepa("train", str(config), "--run-dir", run, "--set", f"modality.mean={mean}",
