@@ -142,9 +142,7 @@ def test_pictures_say_where_their_axes_run(axes: tuple[str, ...], upward: tuple[
 def test_every_mask_view_is_in_the_lead(facts: RunFacts) -> None:
     views = (TokenBudget(12, 1, 20), TokenBudget(18, 2, 6))
     said = lead(replace(facts, budgets=views))
-    assert (
-        "it saw 12 of 36 tokens and predicted 20, and in another view it saw 18 of 36" in said
-    )
+    assert "it saw 12 of 36 tokens and predicted 20, and in another view it saw 18 of 36" in said
 
 
 def test_tokens_that_are_all_predicted_are_called_the_others(tmp_path: Path, toy: Toy) -> None:
