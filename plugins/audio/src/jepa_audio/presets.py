@@ -17,7 +17,7 @@
     predictor         512 x 16         384 x 6          512 x 8            384 x 6          512 x 8
 
 What is ours. A-JEPA publishes no code: its front end is that of AudioMAE, its momentum and weight decay are I-JEPA's,
-and "cyclic crops" are `modality.cyclic`. Audio-JEPA draws its ratio from .4 to .6 and takes 2 - 2 cos for its loss, as
+"cyclic crops" are `modality.cyclic`, and a context of 70 tokens replaces the 34 that the larger layouts would leave. Audio-JEPA draws its ratio from .4 to .6 and takes 2 - 2 cos for its loss, as
 M2D does: here the ratio is .5 and the loss L2 on layer-normed targets. EAT's utterance loss, its copies of a sample
 with other masks and its convolutional decoder are left out, and its momentum reaches its end with the run rather than
 after a quarter of it. Where the public code adds zeros to a spectrogram that is too short, clips here have the samples
@@ -67,7 +67,7 @@ also suit runs shorter than 300 passes of AudioSet. Its front end is that of `Au
 
 AJEPA: Mapping[str, Any] = {
     "modality": {**_KALDI, "gain": 6.0, "cyclic": True},
-    "masking": {"name": "curriculum"},
+    "masking": {"name": "curriculum", "hard": {"name": "time_frequency", "context_tokens": 70}},
     "objective": {"name": "l2"},
     "ema": _momentum(0.996, 1.0),
     "optim": {
