@@ -17,11 +17,12 @@
     predictor         512 x 16         384 x 6          512 x 8            384 x 6          512 x 8
 
 What is ours. A-JEPA publishes no code: its front end is that of AudioMAE, its momentum and weight decay are I-JEPA's,
-"cyclic crops" are `modality.cyclic`, and a context of 70 tokens replaces the 34 that the larger layouts would leave. Audio-JEPA draws its ratio from .4 to .6 and takes 2 - 2 cos for its loss, as
-M2D does: here the ratio is .5 and the loss L2 on layer-normed targets. EAT's utterance loss, its copies of a sample
-with other masks and its convolutional decoder are left out, and its momentum reaches its end with the run rather than
-after a quarter of it. Where the public code adds zeros to a spectrogram that is too short, clips here have the samples
-that all frames need, and silence is added to the waveform.
+"cyclic crops" are `modality.cyclic`, and a context of 70 tokens replaces the 34 that the larger layouts would leave.
+Audio-JEPA draws its ratio from .4 to .6 and takes 2 - 2 cos for its loss, as M2D does: here the ratio is .5 and the
+loss L2 on layer-normed targets. EAT's utterance loss, its copies of a sample with other masks and its convolutional
+decoder are left out, and its momentum reaches its end with the run rather than after a quarter of it. Where the public
+code adds zeros to a spectrogram that is too short, clips here have the samples that all frames need, and silence is
+added to the waveform.
 
 Statistics belong to the data, so no preset has them. The papers' on AudioSet, for `modality.mean` and `modality.std`:
 Sony -7.0633 and 4.1971, M2D -7.1 and 4.2, AudioMAE and EAT -4.268 and 4.569.

@@ -105,8 +105,8 @@ class VideoModality(Modality):
         """Grey values, averaged down to at most 8 frames of 16 x 16."""
         from torch.nn import functional as F
 
-        shape = map(min, signal.shape[2:], BASELINE_SHAPE)
-        return F.adaptive_avg_pool3d(signal.mean(1), tuple(shape)).flatten(1)
+        frames, rows, columns = map(min, signal.shape[2:], BASELINE_SHAPE)
+        return F.adaptive_avg_pool3d(signal.mean(1), (frames, rows, columns)).flatten(1)
 
     def controls(self, config: VideoConfig) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """The middle frame alone, standing still: what it tells is not about motion."""
