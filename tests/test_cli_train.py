@@ -90,4 +90,4 @@ def test_the_demo_trains_evaluates_reports_and_may_be_run_again(
 
 def test_a_demo_of_several_modalities_asks_which(jepa: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> None:
     assert jepa("demo") == 2
-    assert "which modality? Installed: image, toy" in capfd.readouterr().err
+    assert "which modality? Installed: audio, image, toy, video" in capfd.readouterr().err
