@@ -108,7 +108,8 @@ class Trainer:
         noted = self._continue_log(run.unreadable_path)
         known = [Unreadable(row["index"], row["where"], row["reason"]) for row in noted]
         self._continue_log(run.metrics_path)
-        self.quarantine = UnreadableLog(run.unreadable_path, len(self.source), config.data.max_unreadable, known)
+        sizes = [portion.size for portion in portions_of(self.source)]
+        self.quarantine = UnreadableLog(run.unreadable_path, sizes, config.data.max_unreadable, known)
         self.pace = Pace()
         self._skipped = 0
         self._collapsed: CollapseStop | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
 import logging
 from collections.abc import Sequence
@@ -28,9 +30,13 @@ class Unreadable:
 class UnreadableLog:
     """The quarantine of a run: every process holds the same one, the main process writes it down."""
 
-    def __init__(self, path: Path, num_samples: int, max_share: float, known: Sequence[Unreadable] = ()) -> None:
-        """`known` are those of an earlier part of the run; `max_share` is of `num_samples`."""
-        self.path, self.num_samples, self.max_share = path, num_samples, max_share
+    def __init__(self, path: Path, sizes: Sequence[int], max_share: float, known: Sequence[Unreadable] = ()) -> None:
+        """`known` are those of an earlier part of the run; `max_share` is of every data set, whose `sizes` are given.
+
+        Of every one, because a mixture may give a small data set a large part of the batches.
+        """
+        self.path, self.max_share = path, max_share
+        self._sizes, self._ends = sizes, list(itertools.accumulate(sizes))
         self.found = {bad.index: bad for bad in known}
 
     def __len__(self) -> int:
@@ -47,12 +53,19 @@ class UnreadableLog:
                     logger.warning("unreadable: %s (%s)", sample.where, sample.reason)
                     row = {"step": step, "index": sample.index, "where": sample.where, "reason": sample.reason}
                     file.write(json.dumps(row) + "\n")
-        if len(self) > self.max_share * self.num_samples:
-            first = next(iter(self.found.values()))
-            raise DataError(
-                f"data.max_unreadable: {len(self)} of {self.num_samples} samples cannot be read, and "
-                f"{self.max_share:.1%} are allowed. The first is {first.where} ({first.reason}); "
-                f"all are in {self.path}. "
-                "Mend or remove them, or allow more with --set data.max_unreadable=SHARE."
-            )
+        self._require_few()
         return new
+
+    def _require_few(self) -> None:
+        per_set: dict[int, list[Unreadable]] = {}
+        for sample in self.found.values():
+            per_set.setdefault(bisect.bisect_right(self._ends, sample.index), []).append(sample)
+        for number, found in per_set.items():
+            if len(found) > self.max_share * self._sizes[number]:
+                part = f" of data set {number + 1}" if len(self._sizes) > 1 else ""
+                raise DataError(
+                    f"data.max_unreadable: {len(found)} of {self._sizes[number]} samples{part} cannot be read, and "
+                    f"{self.max_share:.1%} are allowed. The first is {found[0].where} ({found[0].reason}); "
+                    f"all are in {self.path}. "
+                    "Mend or remove them, or allow more with --set data.max_unreadable=SHARE."
+                )

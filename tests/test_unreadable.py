@@ -12,7 +12,7 @@ BAD = [Unreadable(number, f"folder/{number}.x", "truncated") for number in range
 
 
 def test_each_sample_is_written_once_with_its_path_and_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = UnreadableLog(tmp_path / "unreadable.jsonl", num_samples=100, max_share=0.1)
+    log = UnreadableLog(tmp_path / "unreadable.jsonl", sizes=[100], max_share=0.1)
     assert log.add([BAD[0], BAD[0], BAD[1]], step=3, write=True) == BAD[:2]
     assert log.add([BAD[1]], step=9, write=True) == []
     rows = [json.loads(line) for line in (tmp_path / "unreadable.jsonl").read_text().splitlines()]
@@ -24,7 +24,7 @@ def test_each_sample_is_written_once_with_its_path_and_reason(tmp_path: Path, ca
 
 
 def test_above_the_share_the_run_ends_with_the_first_path(tmp_path: Path) -> None:
-    log = UnreadableLog(tmp_path / "unreadable.jsonl", num_samples=100, max_share=0.02, known=BAD[:1])
+    log = UnreadableLog(tmp_path / "unreadable.jsonl", sizes=[100], max_share=0.02, known=BAD[:1])
     log.add([BAD[1]], step=1, write=True)
     with pytest.raises(DataError, match=r"3 of 100 samples cannot be read, and 2\.0% are allowed.*folder/0\.x"):
         log.add([BAD[2]], step=2, write=True)
@@ -32,7 +32,14 @@ def test_above_the_share_the_run_ends_with_the_first_path(tmp_path: Path) -> Non
 
 
 def test_other_processes_know_but_do_not_write(tmp_path: Path) -> None:
-    log = UnreadableLog(tmp_path / "unreadable.jsonl", num_samples=100, max_share=0.1)
+    log = UnreadableLog(tmp_path / "unreadable.jsonl", sizes=[100], max_share=0.1)
     log.add(BAD[:1], step=1, write=False)
     assert len(log) == 1
     assert not (tmp_path / "unreadable.jsonl").exists()
+
+
+def test_the_share_is_that_of_each_data_set_of_a_mixture(tmp_path: Path) -> None:
+    log = UnreadableLog(tmp_path / "unreadable.jsonl", sizes=[2, 10_000], max_share=0.5)
+    log.add([BAD[0], BAD[2], BAD[3]], step=1, write=False)
+    with pytest.raises(DataError, match="2 of 2 samples of data set 1 cannot be read"):
+        log.add([BAD[1]], step=2, write=False)
