@@ -14,6 +14,9 @@ from torch import Tensor
 ATTEMPTS = 10
 """How often a random crop is drawn before the largest centred one of an allowed ratio is taken."""
 
+LONGEST = 16
+"""Times what has to be covered that a signal which covers it may be high or wide."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -60,6 +63,23 @@ def covering_size(height: int, width: int, cover: tuple[int, int]) -> tuple[int,
     if cover[0] * width > cover[1] * height:
         return cover[0], cover[0] * width // height
     return cover[1] * height // width, cover[1]
+
+
+def elongation_limit(height: int, width: int, cover: tuple[int, int]) -> Box:
+    """The centre of a signal that would be more than `LONGEST` times `cover` once it covers it; else all of it.
+
+    What is cut off lies far outside any centre crop, and scaling it would take memory without bound: 1 x 5,000 samples
+    that cover 224 x 224 are 224 x 1,120,000.
+
+    >>> elongation_limit(1, 5000, (224, 224))
+    Box(top=0, left=2492, height=1, width=16)
+    """
+    scale = max(cover[0] / height, cover[1] / width)
+    box_height = min(height, math.ceil(LONGEST * cover[0] / scale))
+    box_width = min(width, math.ceil(LONGEST * cover[1] / scale))
+    box_height += (height - box_height) % 2  # the same on either side, so that the centre stays where it was
+    box_width += (width - box_width) % 2
+    return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_core.crops import ATTEMPTS, Box, Normalise, covering_size, random_box
+from jepa_core.crops import ATTEMPTS, LONGEST, Box, Normalise, covering_size, elongation_limit, random_box
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -67,6 +67,22 @@ class TestCoveringSize:
     def test_keeps_the_shape(self):
         assert covering_size(480, 640, (240, 240)) == (240, 320)
         assert covering_size(640, 480, (240, 240)) == (320, 240)
+
+
+class TestElongationLimit:
+    @pytest.mark.parametrize(("height", "width"), [(720, 1280), (100, 1600), (1600, 100), (1, 1)])
+    def test_is_all_of_what_is_not_extreme(self, height: int, width: int):
+        assert elongation_limit(height, width, (224, 224)) == Box(0, 0, height, width)
+
+    @pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1), (3, 900), (900, 7)])
+    @pytest.mark.parametrize("cover", [(224, 224), (16, 24), (24, 16)])
+    def test_is_the_centre_and_bounds_what_is_scaled(self, height: int, width: int, cover: tuple[int, int]):
+        box = elongation_limit(height, width, cover)
+        assert (2 * box.top, 2 * box.left) == (height - box.height, width - box.width)
+        resized = covering_size(box.height, box.width, cover)
+        sample = max(cover[0] / box.height, cover[1] / box.width)  # rounding up adds two at most
+        assert all(side <= LONGEST * wanted + 2 * sample for side, wanted in zip(resized, cover, strict=True))
+        assert all(side >= wanted for side, wanted in zip(resized, cover, strict=True))
 
 
 class TestNormalise:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from jepa_core.crops import ATTEMPTS, Normalise, random_box
+from jepa_core.crops import ATTEMPTS, LONGEST, Normalise, random_box
+from jepa_image import transforms
 from jepa_image.transforms import EvaluationTransform, TrainingTransform
 
 PLAIN = Normalise((0.0,), (1.0,))
@@ -110,6 +111,19 @@ class TestEvaluationTransform:
         signal = evaluation((16, 24), (16, 24))(raw, seeded(0))
         assert signal.shape == (1, 16, 24)
         assert signal.min() == 1
+
+    def test_an_extreme_shape_is_cut_before_it_is_scaled(self, monkeypatch: pytest.MonkeyPatch):
+        sizes = list[list[int]]()
+        resize = transforms.F.resize
+        monkeypatch.setattr(
+            transforms.F, "resize", lambda raw, size, mode: sizes.append(size) or resize(raw, size, mode)
+        )
+        raw = torch.zeros(1, 5001, 1, dtype=torch.uint8)
+        raw[:, 2500] = 255  # the middle
+        signal = evaluation((16, 16), (16, 16))(raw, seeded(0))
+        assert signal.max() > 0.8
+        assert torch.allclose(signal, signal.flip(-2), atol=1e-6)
+        assert max(sizes[0]) <= (LONGEST + 2) * 16
 
     def test_the_centre_is_kept(self):
         raw = torch.zeros(1, 9, 27, dtype=torch.uint8)

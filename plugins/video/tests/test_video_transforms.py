@@ -4,15 +4,16 @@ import pickle
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from jepa_core.crops import ATTEMPTS, Normalise, random_box
+from jepa_core.crops import ATTEMPTS, LONGEST, Normalise, random_box
 from jepa_core.errors import UnreadableSample
+from jepa_video import transforms
 from jepa_video.clips import ClipFrames
 from jepa_video.decoding import open_video
 from jepa_video.transforms import EvaluationTransform, Finish, TrainingTransform
@@ -173,6 +174,19 @@ class TestEvaluation:
         assert torch.equal(
             replace(EVALUATION, cover=(8, 12))(video, seeded(0)), video.frames[::4].transpose(0, 1) / 255
         )
+
+    def test_an_extreme_shape_is_cut_before_it_is_scaled(self, monkeypatch: pytest.MonkeyPatch):
+        sizes = list[list[int]]()
+        resize = transforms.F.resize
+        monkeypatch.setattr(
+            transforms.F, "resize", lambda frames, size, mode: sizes.append(size) or resize(frames, size, mode)
+        )
+        frames = torch.zeros(13, 3, 1, 5001, dtype=torch.uint8)
+        frames[..., 2500] = 255  # the middle
+        signal = EVALUATION(cast("Any", Stub(frames)), seeded(0))
+        assert signal.max() > 0.8
+        assert torch.allclose(signal, signal.flip(-1), atol=1e-6)
+        assert max(max(size) for size in sizes) <= (LONGEST + 2) * 16
 
     @pytest.mark.parametrize("shape", [(13, 3, 5, 100), (13, 3, 100, 5), (13, 3, 1, 1)])
     def test_no_shape_leaves_a_border(self, shape: tuple[int, ...]):

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from jepa_core.crops import ATTEMPTS, Normalise, covering_size, random_box
+from jepa_core.crops import ATTEMPTS, Normalise, covering_size, elongation_limit, random_box
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class EvaluationTransform:
     ) -> Float[Tensor, "channels height width"]:
         """(C, H, W) of any size to (C, *size)."""
         height, width = raw.shape[-2:]
-        resized = list(covering_size(height, width, self.cover))
-        pixels = F.resize(raw, resized, InterpolationMode(self.interpolation))  # returns raw where it fits
+        box = elongation_limit(height, width, self.cover)
+        pixels = F.resize(
+            F.crop(raw, box.top, box.left, box.height, box.width),
+            list(covering_size(box.height, box.width, self.cover)),
+            InterpolationMode(self.interpolation),
+        )  # the same memory where it fits
         return self.normalise(F.center_crop(pixels, list(self.size)))

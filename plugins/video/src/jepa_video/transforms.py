@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from jepa_core.crops import ATTEMPTS, Normalise, covering_size, random_box
+from jepa_core.crops import ATTEMPTS, Normalise, covering_size, elongation_limit, random_box
 from jepa_video.clips import ClipFrames
 from jepa_video.decoding import Video
 
@@ -87,9 +87,12 @@ class EvaluationTransform:
 
     def _centre(self, frames: Frames) -> Float[Tensor, "channels time height width"]:
         height, width = frames.shape[-2:]
+        box = elongation_limit(height, width, self.cover)
         pixels = F.resize(
-            frames, list(covering_size(height, width, self.cover)), InterpolationMode(self.interpolation)
-        )  # the same tensor where it fits
+            F.crop(frames, box.top, box.left, box.height, box.width),
+            list(covering_size(box.height, box.width, self.cover)),
+            InterpolationMode(self.interpolation),
+        )  # the same memory where it fits
         return self.finish(F.center_crop(pixels, list(self.size)))
 
 
