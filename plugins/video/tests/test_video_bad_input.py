@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
+import struct
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from jepa_core.errors import UnreadableSample
-from jepa_video.decoding import open_video
+from jepa_video.decoding import backends, open_video
 
 WriteVideo = Callable[..., str]
 NumbersIn = Callable[[Tensor], list[int]]
@@ -80,6 +85,67 @@ class TestBadInput:
         with open_video(str(tmp_path / name)) as opened:
             assert numbers_in(opened.read([20, 3])) == [20, 3]
 
+    def test_a_title_in_latin_1_is_read(self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path):
+        content = Path(write_video("titled.mkv")).read_bytes()
+        assert b"Lavf" in content  # what FFmpeg writes into the tag ENCODER
+        path = tmp_path / "titled.mkv"
+        path.write_bytes(content.replace(b"Lavf", b"Lav\xe9"))
+        with open_video(str(path)) as opened:
+            assert numbers_in(opened.read([20, 3])) == [20, 3]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8")
+    def test_a_name_that_is_no_utf_8_is_read(self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path):
+        path = os.path.join(tmp_path, os.fsdecode(b"caf\xe9.mp4"))
+        shutil.copy(write_video("h264.mp4"), path)
+        with open_video(path) as opened:
+            assert numbers_in(opened.read([20, 3])) == [20, 3]
+        if backends.why_not("decord") is None:
+            with pytest.raises(UnreadableSample, match="path that is not UTF-8: set modality"):
+                open_video(path, "decord")
+
+    @pytest.mark.parametrize("place", ["jepa_video.decoding.video.read_index", "jepa_video.decoding.video.frames_in"])
+    @pytest.mark.parametrize(("error", "reason"), [(OSError(13, "no entry"), "no entry"), (OSError(), "OSError")])
+    def test_what_the_system_refuses_names_the_file(
+        self,
+        place: str,
+        error: OSError,
+        reason: str,
+        write_video: WriteVideo,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        def refuse(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(place, refuse)
+        assert reason_of(tmp_path if "frames" in place else write_video("h264.mp4")) == reason
+
+    def test_a_picture_that_vanishes_while_it_is_read_is_unreadable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        path = tmp_path / "vanishes.png"
+        path.write_bytes(b"no picture")
+
+        def vanish(_: str) -> None:
+            path.unlink()
+            raise UnidentifiedImageError
+
+        monkeypatch.setattr(Image, "open", vanish)
+        with open_video(str(path)) as opened, pytest.raises(UnreadableSample, match="No such file"):
+            opened.read([0])
+
+    def test_what_decord_fails_with_while_it_is_checked_is_a_reason(
+        self, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+    ):
+        decord = pytest.importorskip("decord")
+
+        def fail(*_: Any) -> None:
+            raise decord.DECORDError("no times")
+
+        monkeypatch.setattr(decord.VideoReader, "get_frame_timestamp", fail)
+        with pytest.raises(UnreadableSample, match="decord: no times: set modality"):
+            open_video(write_video("h264.mp4"), "decord")
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_not_permitted(self, write_video: WriteVideo, tmp_path: Path):
         locked = tmp_path / "locked.mp4"
@@ -120,6 +186,35 @@ class TestPictures:
         (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
         with pytest.raises(UnreadableSample, match=r"1\.png: "):
             open_video(str(tmp_path / "1.png")).read([0])
+
+    @pytest.mark.parametrize("error", [struct.error("short"), zlib.error("short"), OverflowError("short")])
+    def test_whatever_pillow_fails_with_names_the_picture(
+        self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def fail(_: str) -> None:
+            raise error
+
+        self.write(tmp_path, "1.png")
+        monkeypatch.setattr(Image, "open", fail)
+        with pytest.raises(UnreadableSample, match=r"1\.png: short"):
+            open_video(str(tmp_path / "1.png")).read([0])
+
+    def test_grey_of_16_bits_keeps_its_shades(self, tmp_path: Path):
+        Image.fromarray(np.array([[0, 0x1234, 0x80FF, 0xFFFF]], np.uint16)).save(tmp_path / "deep.tif")
+        frames = open_video(str(tmp_path / "deep.tif")).read([0])
+        assert frames.dtype == torch.uint8
+        assert frames[0, :, 0].tolist() == [[0, 0x12, 0x80, 0xFF]] * 3
+
+    @pytest.mark.parametrize("mode", ["I", "F"])
+    def test_grey_of_32_bits_is_refused(self, mode: str, tmp_path: Path):
+        Image.new(mode, (4, 4), 300).save(tmp_path / "deep.tif")
+        with pytest.raises(UnreadableSample, match=f"mode {mode}.* of unknown range"):
+            open_video(str(tmp_path / "deep.tif")).read([0])
+
+    def test_a_folder_of_known_rate_has_times(self, tmp_path: Path):
+        self.write(tmp_path, "1.png", "2.png", "3.png")
+        opened = pickle.loads(pickle.dumps(open_video(str(tmp_path), pictures_fps=8.0)))
+        assert (opened.timestamps.tolist(), opened.fps) == ([0, 0.125, 0.25], 8)
 
     def test_a_single_picture_stands_still(self, tmp_path: Path):
         self.write(tmp_path, "one.png")

@@ -4,9 +4,11 @@ import itertools
 from importlib import resources
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+from jepa_core.errors import MissingDependency
 from jepa_video import builtin
 from jepa_video.decoding import open_video
 
@@ -60,6 +62,12 @@ def test_files_are_real_and_show_what_was_rendered(few: Path):
         assert np.abs(seen - rendered).mean() < 4  # of 255: the codec loses a little
     assert (source.labels["motion"].ids == direction).all()
     assert source.labels["content"].names[5] == "Sandal"
+
+
+def test_without_libx264_the_remedy_is_named(few: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    with pytest.raises(MissingDependency, match="pip install --force-reinstall --only-binary :all: av"):
+        builtin.source(test=True, read=open_video)
 
 
 def test_files_are_written_once(few: Path):

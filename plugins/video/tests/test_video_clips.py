@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jepa_core.errors import UnreadableSample
+from jepa_core.errors import ConfigError, UnreadableSample
 from jepa_video.clips import ClipFrames, indices_by_stride, indices_by_time, span
 
 EVEN = np.arange(100) / 25
@@ -116,7 +116,10 @@ class TestClipFrames:
     @pytest.mark.parametrize(
         ("frames", "reason"),
         [
-            (ClipFrames(16, short="skip"), "has 12 frames, a clip needs 61; modality.short=loop or pad reads it"),
+            (
+                ClipFrames(16, short="skip"),
+                "has 12 frames, a clip needs 61; modality.short=loop or pad reads it, or a larger data.max_",
+            ),
             (ClipFrames(16, fps=10.0, short="skip"), "has 0.44 s between its first and last frame, a clip needs 1.50"),
         ],
     )
@@ -124,11 +127,15 @@ class TestClipFrames:
         with pytest.raises(UnreadableSample, match=re.escape(f"clip.mp4: {reason}")):
             clip(frames, num_frames=12, timestamps=EVEN[:12])
 
+    def test_skip_names_the_limit_that_counts_it(self):
+        with pytest.raises(UnreadableSample, match=re.escape("a larger data.max_unreadable lets it be skipped")):
+            clip(ClipFrames(16, short="skip"), num_frames=12)
+
     def test_skip_takes_what_just_fits(self):
         assert clip(ClipFrames(4, stride=4, short="skip"), num_frames=span(4, 4)) == [0, 4, 8, 12]
         assert clip(ClipFrames(4, fps=25.0, short="skip"), num_frames=4, timestamps=EVEN[:4]) == [0, 1, 2, 3]
 
-    def test_pictures_have_no_times(self):
+    def test_pictures_without_times_are_an_error_of_the_configuration(self):
         assert clip(ClipFrames(2), num_frames=5) == [0, 4]
-        with pytest.raises(UnreadableSample, match="no time stamps"):
+        with pytest.raises(ConfigError, match=r"modality\.fps needs modality\.pictures_fps .*clip\.mp4"):
             clip(ClipFrames(2, fps=4.0), num_frames=5)

@@ -227,6 +227,21 @@ class TestClaims:
             assert caught.value.where == opened.path
             assert "\n" not in caught.value.reason
 
+    def test_auto_refuses_a_frame_with_damage_inside_its_packet(self, write_video: WriteVideo, tmp_path: Path):
+        path = write_video("groups.mp4", options=GROUPS_OF_8)
+        with av.open(path) as container:
+            packet = [packet for packet in container.demux(video=0) if packet.size][8]
+            position, size = packet.pos, packet.size
+        assert position is not None
+        content, middle = bytearray(Path(path).read_bytes()), position + size // 2
+        content[middle : middle + 8] = bytes(byte ^ 0x55 for byte in content[middle : middle + 8])
+        (tmp_path / "damaged.mp4").write_bytes(content)
+        with (
+            open_video(str(tmp_path / "damaged.mp4")) as opened,
+            pytest.raises(UnreadableSample, match="frame 8 of 24"),
+        ):
+            opened.read(range(24))
+
     def test_a_stream_with_faulty_packets_says_so(self, write_video: WriteVideo, tmp_path: Path):
         content = bytearray(Path(write_video("h264.ts", options=GROUPS_OF_8)).read_bytes())
         content[188 * (len(content) // 188 // 2) + 1] |= 0x80  # the flag by which a receiver says so

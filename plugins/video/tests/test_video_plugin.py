@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from jepa_core.config.text import to_yaml
 from jepa_core.data import SignalDataset
-from jepa_core.errors import ConfigError
+from jepa_core.errors import ConfigError, MissingDependency
 from jepa_core.model import Parts
 from jepa_core.order import portions_of
 from jepa_core.recipes import read_config
@@ -23,6 +24,7 @@ from jepa_core.registry import maskings, modalities
 from jepa_core.schedules import momentum_at, value_at
 from jepa_core.types import Portion, SampleKey
 from jepa_video.config import VideoConfig
+from jepa_video.decoding import backends
 from jepa_video.plugin import video
 
 WriteVideo = Callable[..., str]
@@ -127,6 +129,38 @@ class TestSignals:
         source = video.source(config, "pretrain")
         assert len(source) == 6
         assert portions_of(source) == (Portion(3, 1.0), Portion(3, 3.0))
+
+    def test_class_folders_of_pictures_are_videos_or_stills(self, tmp_path: Path):
+        for number, name in enumerate(("a", "a", "b", "b", "b")):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (24, 16), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+        for setting, samples, classes in (("video", 2, ()), ("stills", 5, ("a", "b"))):
+            config = small(train=str(tmp_path), pretrain=({"path": str(tmp_path)},), picture_folders=setting)
+            sources = video.source(config, "pretrain"), video.open(config, str(tmp_path))
+            assert [len(source) for source in sources] == [samples, samples]
+            assert tuple(name for labels in sources[1].labels.values() for name in labels.names) == classes
+            assert sources[1].read(0).still == (setting == "stills")
+
+    def test_a_clock_needs_the_rate_of_folders_of_pictures(self, tmp_path: Path):
+        for number in range(8):
+            Image.new("RGB", (24, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        values = {"frames": 4, "size": (16, 24), "patch": (8, 8), "fps": 5.0, "mean": (0.0,), "std": (1 / 255,)}
+        for known in (10.0, None):
+            config = section(**values, pictures_fps=known)
+            raw, transform = video.open(config, str(tmp_path)).read(0), video.transform(config, train=False)
+            if known:
+                assert transform(raw, torch.Generator())[0, :, 0, 0].round().tolist() == [0, 2, 4, 6]
+                continue
+            with pytest.raises(ConfigError, match=r"modality\.pictures_fps"):
+                transform(raw, torch.Generator())
+
+    def test_a_named_decoder_that_is_absent_is_refused_before_anything_is_read(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(backends, "why_not", lambda name: "not installed")
+        config = section(train="nowhere", decoder="torchcodec")
+        with pytest.raises(MissingDependency, match=r"modality\.decoder: torchcodec is not installed"):
+            video.source(config, "pretrain")
+        with pytest.raises(MissingDependency, match=r"modality\.decoder: torchcodec is not installed"):
+            video.open(config, "nowhere")
 
     def test_missing_setting_is_named_with_the_option_that_gives_it(self):
         with pytest.raises(ConfigError, match=r"modality\.test: not set.*--set modality\.test=PATH.*moving-fashion"):

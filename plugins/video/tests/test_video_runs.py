@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jepa_core.cli import app
+from jepa_video.decoding import backends
 
 WriteVideo = Callable[..., str]
 CONFIG = """
@@ -73,6 +74,17 @@ def test_a_set_that_is_half_bad_stops_with_their_number_and_names(make_set: Call
     named = {Path(json.loads(line)["where"]).name for line in (run / "unreadable.jsonl").read_text().splitlines()}
     assert len(named) > 2
     assert named <= {path.name for path in (tmp_path / "videos" / "left").iterdir()}
+
+
+def test_a_decoder_that_is_absent_leaves_no_run_folder(
+    make_set: Callable[[int, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(backends, "why_not", lambda name: "not installed")
+    config, run = make_set(0, 2), tmp_path / "run"
+    code, output = jepa("train", str(config), "--run-dir", str(run), "--set", "modality.decoder=torchcodec")
+    assert code == 2
+    assert "torchcodec is not installed" in " ".join(output.split())
+    assert not run.exists()
 
 
 def test_a_run_on_files_is_trained_evaluated_embedded_and_reported(

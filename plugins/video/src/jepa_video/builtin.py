@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jepa_core.errors import MissingDependency
 from jepa_core.plugin import Labels
 from jepa_core.sources import FileSource, PathTable
 from jepa_core.sources.cache import cached_folder
@@ -98,9 +99,14 @@ def _write(folder: Path, test: bool) -> None:
 
 
 def encode(path: Path, frames: UInt8[np.ndarray, "frames height width"]) -> None:
-    """Write grey frames as H.264 in mp4."""
+    """Write grey frames as H.264 in mp4; raises MissingDependency for a PyAV without libx264."""
     import av
 
+    if "libx264" not in av.codecs_available:
+        raise MissingDependency(
+            "The built-in videos are encoded with libx264, which this PyAV lacks; its wheels have it: "
+            "pip install --force-reinstall --only-binary :all: av"
+        )
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "18", "preset": "veryfast"})
         stream.height, stream.width = frames.shape[1:]

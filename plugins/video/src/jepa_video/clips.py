@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from jepa_core.errors import UnreadableSample
+from jepa_core.errors import ConfigError, UnreadableSample
 from jepa_video.decoding import Video
 
 DEFAULT_STRIDE = 4
@@ -38,7 +38,8 @@ class ClipFrames:
             position: in [0, 1], where in that share: 0 is the earliest clip, 1 the latest.
 
         Raises:
-            UnreadableSample: for a short video under `skip`, and for pictures where times are needed.
+            UnreadableSample: for a short video under `skip`.
+            ConfigError: for pictures of unknown rate under `fps`; it concerns all of them, so none is skipped.
         """
         number, parts = video.part
         position, loop = (number + position) / parts, self.short == "loop"
@@ -51,8 +52,11 @@ class ClipFrames:
             return indices_by_stride(video.num_frames, self.frames, stride, position, loop)
         times = video.timestamps
         if times is None:
-            reason = "pictures have no time stamps, which modality.fps needs; modality.stride does not"
-            raise UnreadableSample(video.path, reason)
+            raise ConfigError(
+                "modality.fps needs modality.pictures_fps where videos are folders of pictures, which have no time "
+                f"stamps. Set it to the rate at which they were taken, or modality.stride in place of modality.fps. "
+                f"The first such folder: {video.path}"
+            )
         needed = (self.frames - 1) / self.fps
         enough = bool(times[-1] >= needed - TOLERANCE)
         self._check(video, enough, f"{times[-1]:.2f} s between its first and last frame, a clip needs {needed:.2f}")
@@ -60,7 +64,8 @@ class ClipFrames:
 
     def _check(self, video: Video, enough: bool, has: str) -> None:
         if not enough and self.short == "skip":
-            raise UnreadableSample(video.path, f"has {has}; modality.short=loop or pad reads it")
+            how = "modality.short=loop or pad reads it, or a larger data.max_unreadable lets it be skipped"
+            raise UnreadableSample(video.path, f"has {has}; {how}")
 
 
 def span(frames: int, stride: int) -> int:

@@ -21,9 +21,10 @@ Backend = Literal["decord", "torchcodec", "pyav"]
 class VideoConfig(FileSection):
     """Clips of video files, cut into tubelets.
 
-    A file is a video, a folder of pictures in the order of their names (one per frame), or a single picture, which is a
-    clip that stands still. A path is a folder of such files (or of one folder per class), or a .csv or .parquet
-    manifest with a header row and a column `path`, relative to the manifest; its other columns are labels.
+    A file is a video, a folder of pictures in the order of their names (one per frame; see `picture_folders`), or a
+    single picture, which is a clip that stands still. A path is a folder of such files (or of one folder per class), or
+    a .csv or .parquet manifest with a header row and a column `path`, relative to the manifest; its other columns are
+    labels.
     """
 
     name: Literal["video"] = "video"
@@ -31,7 +32,12 @@ class VideoConfig(FileSection):
     builtin: Literal["moving-fashion"] | None = None
     """Data that comes with the package, with its own splits, in place of the three paths."""
     decoder: Backend | Literal["auto"] = "auto"
-    """What decodes; `auto` takes the first of decord, torchcodec and pyav that works on this machine."""
+    """What decodes; `auto` takes PyAV, which is always installed: it is the fastest, and refuses most damaged frames,
+    which decord replaces by others without a word."""
+
+    picture_folders: Literal["video", "stills"] = "video"
+    """What a folder of pictures alone is, wherever one is found: one video, of which they are the frames; or a folder
+    of single pictures, as the class folders of ImageNet in a mixture are."""
 
     channels: Literal[1, 3] = 3
     """3 for RGB, 1 for grey."""
@@ -41,8 +47,11 @@ class VideoConfig(FileSection):
     """Distance of a clip's frames, in frames of the file: 4 unless `fps` is given."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frames per second of a clip, by the time stamps of the file, in place of `stride`."""
+    pictures_fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second at which folders of pictures were taken, which `fps` needs; null: unknown."""
     short: Literal["loop", "pad", "skip"] = "loop"
-    """A video shorter than a clip: start again, repeat its last frame, or count it as unreadable."""
+    """A video shorter than a clip: start again, repeat its last frame, or skip it. Skipped videos count in
+    `data.max_unreadable`, above which (1 %) a run stops: raise it to the share that is short."""
     pretrain_clips: int = Field(default=1, ge=1)
     """Clips that a pass of pretraining takes from each video, each from an equal part of it."""
     clips: int = Field(default=1, ge=1)

@@ -21,7 +21,7 @@ NUM_FRAMES, SIDE, BRIGHTER = 8, 64, 25
 
 
 def findings() -> Iterator[Finding]:
-    """A line for each back end, and one that says what `modality.decoder: auto` is; takes a tenth of a second."""
+    """A line for each back end; takes a tenth of a second."""
     try:
         import av
     except (ImportError, OSError) as error:
@@ -36,8 +36,7 @@ def findings() -> Iterator[Finding]:
         except av.FFmpegError as error:
             yield Finding("video pyav", "warn", f"cannot encode MPEG-4: {error}", REMEDIES["pyav"])
             return
-        usable = list[str]()
-        for name in (*OPTIONAL, "pyav"):
+        for name in ("pyav", *OPTIONAL):
             reason = why_not(name) if name in OPTIONAL else None
             if reason == "not installed":
                 yield Finding(f"video {name}", "ok", "not installed (optional)")
@@ -46,10 +45,8 @@ def findings() -> Iterator[Finding]:
             if reason:
                 yield Finding(f"video {name}", "warn", reason, REMEDIES[name])
             else:
-                usable.append(name)
-                yield Finding(f"video {name}", "ok", f"{version('av' if name == 'pyav' else name)} decodes")
-    if usable:
-        yield Finding("video decoder", "ok", f"modality.decoder=auto is {usable[0]}")
+                distribution, setting = ("av", "auto") if name == "pyav" else (name, name)
+                yield Finding(f"video {name}", "ok", f"{version(distribution)} decodes: modality.decoder={setting}")
 
 
 def write_sample(path: str) -> None:

@@ -59,26 +59,27 @@ class VideoModality(Modality):
         return config.clips
 
     def source(self, config: VideoConfig, split: Split) -> Source:
-        """Files as `split_source` finds them, or the built-in videos; pretraining may take several clips of each."""
+        """Files as `split_source` finds them, or the built-in videos; pretraining may take several clips of each.
+
+        Raises MissingDependency for a decoder that is named and does not work, before any file is looked for.
+        """
         from jepa_core.sources import split_source
         from jepa_video import builtin
-        from jepa_video.decoding import open_video
-        from jepa_video.sources import VIDEOS, ClipSource
+        from jepa_video.sources import KINDS, ClipSource
 
-        read = partial(open_video, backend=config.decoder)
+        read = _reader(config)
         if config.builtin:
             videos = builtin.source(split == "probe_test", read)
         else:
-            videos = split_source(config, split, VIDEOS, read)
+            videos = split_source(config, split, KINDS[config.picture_folders], read)
         return ClipSource(videos, config.pretrain_clips) if split == "pretrain" else videos
 
     def open(self, config: VideoConfig, path: str) -> Source:
-        """A folder, a manifest, one video, or one folder of frames."""
+        """A folder, a manifest, one video, or one folder of frames; raises MissingDependency as `source` does."""
         from jepa_core.sources import open_path
-        from jepa_video.decoding import open_video
-        from jepa_video.sources import VIDEOS
+        from jepa_video.sources import KINDS
 
-        return open_path(path, VIDEOS, partial(open_video, backend=config.decoder), config.labels)
+        return open_path(path, KINDS[config.picture_folders], _reader(config), config.labels)
 
     def transform(self, config: VideoConfig, train: bool) -> Transform:
         """A random clip, crop and mirror, the same for all frames; or evenly spaced clips and the centre."""
@@ -142,6 +143,15 @@ class VideoModality(Modality):
         from jepa_video.doctor import findings
 
         return tuple(findings())
+
+
+def _reader(config: VideoConfig) -> Callable[[str], Video]:
+    """What opens a file; raises MissingDependency for a decoder that is named and does not work."""
+    from jepa_video.decoding import open_video
+    from jepa_video.decoding.backends import opener
+
+    opener(config.decoder)
+    return partial(open_video, backend=config.decoder, pictures_fps=config.pictures_fps)
 
 
 video = VideoModality()

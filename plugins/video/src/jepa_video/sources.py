@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,10 @@ SUFFIXES = (
 
 VIDEOS = FileKind("video", "videos", (*SUFFIXES, *PICTURES), folder_suffixes=PICTURES)
 """Videos, pictures (clips that stand still), and folders of pictures, which are the frames of one video."""
+STILLS = replace(VIDEOS, folder_suffixes=())
+"""The same without folders of pictures: each picture is a clip of its own."""
+KINDS = {"video": VIDEOS, "stills": STILLS}
+"""By `modality.picture_folders`."""
 
 
 class ClipSource:

@@ -1,4 +1,4 @@
-"""From a path to frames: video files by decord, torchcodec or PyAV, folders of pictures, single pictures."""
+"""From a path to frames: video files by PyAV, decord or torchcodec, folders of pictures, single pictures."""
 
 from jepa_video.decoding.video import Video, open_video
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import cast
 
-from jaxtyping import UInt8
-from torch import Tensor
-
 from jepa_core.errors import MissingDependency, UnreadableSample
-from jepa_video.decoding.index import FrameIndex, open_container
+from jepa_video.decoding.index import FrameIndex
 from jepa_video.decoding.reader import Reader, Unsuited
-from jepa_video.decoding.with_pyav import PyAVReader
 
 Opener = Callable[[str, FrameIndex], Reader]
 """From a path and its index to a reader; raises Unsuited."""
 
-# By name, in the order in which `auto` prefers them: distribution, module and class of the reader. PyAV is not among
-# them: the package needs it, and every file goes through its index.
+# By name: distribution, module and class of the reader. PyAV is not among them: the package needs it, every file goes
+# through its index, and `auto` takes it, as the fastest and the one that conceals least.
 OPTIONAL = {
     "decord": ("decord", "jepa_video.decoding.with_decord", "DecordReader"),
     "torchcodec": ("torchcodec", "jepa_video.decoding.with_torchcodec", "TorchCodecReader"),
@@ -47,9 +43,7 @@ def opener(backend: str) -> Opener | None:
     Raises:
         MissingDependency: for a back end that is named and does not work.
     """
-    if backend == "auto":
-        backend = next((name for name in OPTIONAL if why_not(name) is None), "pyav")
-    if backend == "pyav":
+    if backend in {"auto", "pyav"}:
         return None
     if reason := why_not(backend):
         raise MissingDependency(
@@ -59,37 +53,15 @@ def opener(backend: str) -> Opener | None:
     return cast("Opener", getattr(import_module(module), name))
 
 
-def preferred_reader(path: str, index: FrameIndex, backend: str, make: Opener) -> Reader | None:
-    """The reader of an optional back end; None where `auto` leaves the file to PyAV."""
+def named_reader(path: str, index: FrameIndex, make: Opener) -> Reader:
+    """The reader of a back end that the configuration names.
+
+    Raises:
+        UnreadableSample: for a file of which it would give other frames than those of the index.
+    """
     try:
         if index.oddity:
             raise Unsuited(f"only PyAV reads {index.oddity} right")
-        reader = make(path, index)
+        return make(path, index)
     except Unsuited as error:
-        if backend == "auto":
-            return None
         raise UnreadableSample(path, f"{error}: set modality.decoder to auto or pyav") from error
-    return AutomaticReader(path, index, reader) if backend == "auto" else reader
-
-
-class AutomaticReader:
-    """A back end, and PyAV from the first clip on that it fails to read."""
-
-    def __init__(self, path: str, index: FrameIndex, first: Reader) -> None:
-        """`first` is used as long as it reads."""
-        self.path, self.index, self._reader = path, index, first
-
-    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """The frames at strictly increasing indices; raises UnreadableSample, with PyAV's reason."""
-        if isinstance(self._reader, PyAVReader):
-            return self._reader.read(indices)
-        try:
-            return self._reader.read(indices)
-        except UnreadableSample:
-            self._reader.close()
-            self._reader = PyAVReader(self.path, self.index, open_container(self.path))
-            return self._reader.read(indices)
-
-    def close(self) -> None:
-        """Free everything."""
-        self._reader.close()

@@ -3,7 +3,8 @@
 A container's own count of frames is a claim: files are cut short, edit lists hide frames, streams begin before their
 first key frame. A decoder that is asked for a frame that never comes may repeat another one, or search for ever while
 it holds the interpreter lock (decord issues 269 and 373). So a frame counts here when its whole packet is in the file,
-the container shows it, and a key frame comes before it. (A file with damage inside its packets fails when it is read.)
+the container shows it, and a key frame comes before it. Damage inside packets does not show here. When such frames are
+read, PyAV refuses most of them; decord puts others in their place (docs/log.md).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         UnreadableSample: for a file that is no video, or whose table of contents is cut off.
     """
     try:
-        container = av.open(os.path.abspath(path))  # absolute: "clip:1.mp4" would be taken for a protocol
+        # Absolute: "clip:1.mp4" would be taken for a protocol. A title in Latin-1 is no damage.
+        container = av.open(os.path.abspath(path), metadata_errors="replace")
     except av.InvalidDataError as error:
         reason = "no video of a known format, or the part that describes it is cut off"
         raise UnreadableSample(path, reason if os.path.getsize(path) else "the file is empty") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +24,20 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 """What counts as a picture, whatever the case."""
 
 # What Pillow raises on damaged files.
-_FAULTS = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, Image.DecompressionBombError)
+_FAULTS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 class PictureReader:
@@ -70,10 +85,14 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def read_picture(path: str) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB, upright as its EXIF orientation says; transparency is laid over white."""
+    """RGB, upright as its EXIF orientation says; transparency is laid over white, 16-bit grey is cut to 8 bits."""
     try:
         with Image.open(path) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
+            if picture.mode.startswith("I;16"):
+                return np.repeat((np.array(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            if picture.mode in {"I", "F"}:
+                raise ValueError(f"has 32-bit values (mode {picture.mode}) of unknown range: store it with 16")
             if picture.has_transparency_data:
                 opaque = picture.convert("RGBA")
                 return np.array(Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,27 +15,27 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from jepa_core.errors import UnreadableSample
-from jepa_video.decoding.backends import opener, preferred_reader
+from jepa_video.decoding.backends import named_reader, opener
 from jepa_video.decoding.index import open_container, read_index
 from jepa_video.decoding.pictures import PictureReader, frames_in, is_picture
 from jepa_video.decoding.reader import Reader
 from jepa_video.decoding.with_pyav import PyAVReader
 
 
-def open_video(path: str, backend: str = "auto") -> Video:
+def open_video(path: str, backend: str = "auto", pictures_fps: float | None = None) -> Video:
     """Open a file or a folder of pictures; no frame is decoded yet.
 
     Args:
         path: a video of any name, a picture (by its suffix), or a folder of pictures, which are frames in the order of
             their names with numbers as numbers.
-        backend: "decord", "torchcodec", "pyav", or "auto": the first of these that works here, and PyAV for a file
-            that it would not read right.
+        backend: "pyav", "decord" or "torchcodec"; "auto" is PyAV.
+        pictures_fps: frames per second of a folder of pictures; None where it is unknown.
 
     Raises:
         UnreadableSample: for whatever is none of these, is damaged, or is cut short.
         MissingDependency: where the back end is named and does not work.
     """
-    video = Video(path, backend)
+    video = Video(path, backend, pictures_fps=pictures_fps)
     video.open()
     return video
 
@@ -58,12 +58,18 @@ _INHERITED = list[_Opened]()
 class Video:
     """Frames by index. It opens its file at first use, and again in another process: it pickles as a path."""
 
-    def __init__(self, path: str, backend: str = "auto", part: tuple[int, int] = (0, 1)) -> None:
+    def __init__(
+        self,
+        path: str,
+        backend: str = "auto",
+        part: tuple[int, int] = (0, 1),
+        pictures_fps: float | None = None,
+    ) -> None:
         """See `open_video`, which also looks whether the file can be read.
 
         `part` is for those who choose clips: the number of a part, from 0, and how many equal parts there are.
         """
-        self.path, self.backend, self.part = path, backend, part
+        self.path, self.backend, self.part, self.pictures_fps = path, backend, part, pictures_fps
         self._opened: _Opened | None = None
 
     @property
@@ -78,12 +84,12 @@ class Video:
 
     @property
     def timestamps(self) -> Float[np.ndarray, "frames"] | None:
-        """Seconds from the first frame to each, strictly increasing; None for pictures, which have no times."""
+        """Seconds from the first frame to each, strictly increasing; None for pictures whose rate is unknown."""
         return self.open().timestamps
 
     @property
     def fps(self) -> float | None:
-        """Mean frames per second; None for pictures and for a single frame."""
+        """Mean frames per second; None for pictures of unknown rate and for a single frame."""
         times = self.timestamps
         return None if times is None or len(times) < 2 else (len(times) - 1) / float(times[-1])
 
@@ -93,7 +99,8 @@ class Video:
             _INHERITED.append(self._opened)
             self._opened = None
         if self._opened is None:
-            self._opened = _open(self.path, self.backend)
+            with _system_reasons(self.path):
+                self._opened = _open(self.path, self.backend, self.pictures_fps)
         return self._opened
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
@@ -105,7 +112,8 @@ class Video:
         opened = self.open()
         wanted = sorted(set(indices))
         assert set(wanted) <= set(range(opened.num_frames)), f"{self.path} has {opened.num_frames} frames: {indices}"
-        frames = opened.reader.read(wanted)
+        with _system_reasons(self.path):
+            frames = opened.reader.read(wanted)
         if len(wanted) == 1:
             return frames.expand(len(indices), -1, -1, -1)
         if wanted == list(indices):
@@ -128,26 +136,37 @@ class Video:
         """Close."""
         self.close()
 
-    def __reduce__(self) -> tuple[type[Video], tuple[str, str, tuple[int, int]]]:
+    def __reduce__(self) -> tuple[type[Video], tuple[str, str, tuple[int, int], float | None]]:
         """Travels as a path: handles do not."""
-        return Video, (self.path, self.backend, self.part)
+        return Video, (self.path, self.backend, self.part, self.pictures_fps)
 
 
-def _open(path: str, backend: str) -> _Opened:
+@contextmanager
+def _system_reasons(path: str) -> Generator[None]:
+    """Turn what the system says about a file that vanished or is forbidden into UnreadableSample."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableSample(path, error.strerror or type(error).__name__) from error
+
+
+def _open(path: str, backend: str, pictures_fps: float | None) -> _Opened:
     if os.path.isdir(path):
         paths = frames_in(path)
-        return _Opened(os.getpid(), PictureReader(paths), None, len(paths))
+        times = np.arange(len(paths)) / pictures_fps if pictures_fps else None
+        return _Opened(os.getpid(), PictureReader(paths), times, len(paths))
     if not os.path.exists(path):
         raise UnreadableSample(path, "does not exist")
     if is_picture(os.path.basename(path)):
         return _Opened(os.getpid(), PictureReader([path]), None, 1, still=True)
-    preferred = opener(backend)
+    named = opener(backend)
     container, stream = open_container(path)
     with ExitStack() as stack:
         stack.callback(container.close)
         index = read_index(path, container, stream)
-        reader = preferred_reader(path, index, backend, preferred) if preferred else None
-        if reader is None:
+        if named:
+            reader = named_reader(path, index, named)
+        else:
             stack.pop_all()
             reader = PyAVReader(path, index, (container, stream))
     return _Opened(os.getpid(), reader, index.timestamps, len(index.pts), still=container.format.name.endswith("_pipe"))

@@ -31,9 +31,12 @@ class DecordReader:
         self.path = path
         try:
             self._video = decord.VideoReader(os.path.abspath(path), num_threads=1, fault_tol=NO_REPEATS)
-        except (decord.DECORDError, RuntimeError) as error:
+            agrees = len(self._video) == len(index.pts) and self._agrees(index)
+        except UnicodeEncodeError as error:
+            raise Unsuited("decord cannot open a path that is not UTF-8") from error
+        except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError) as error:
             raise Unsuited(f"decord: {_short(error)}") from error
-        if len(self._video) != len(index.pts) or not self._agrees(index):
+        if not agrees:
             raise Unsuited(f"decord counts {len(self._video)} frames where {len(index.pts)} can be decoded")
 
     def _agrees(self, index: FrameIndex) -> bool:

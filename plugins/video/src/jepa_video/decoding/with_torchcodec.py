@@ -26,6 +26,8 @@ class TorchCodecReader:
         self.path = path
         try:
             self._video = VideoDecoder(os.path.abspath(path), seek_mode="exact", num_ffmpeg_threads=1)
+        except UnicodeEncodeError as error:
+            raise Unsuited("torchcodec cannot open a path that is not UTF-8") from error
         except (RuntimeError, ValueError) as error:
             raise Unsuited(f"torchcodec: {_short(error)}") from error
         if self._video.metadata.num_frames != len(index.pts):
