@@ -33,7 +33,7 @@ class VideoConfig(FileSection):
     """Data that comes with the package, with its own splits, in place of the three paths."""
     decoder: Backend | Literal["auto"] = "auto"
     """What decodes; `auto` takes PyAV, which is always installed: it is the fastest, and refuses most damaged frames,
-    which decord replaces by others without a word."""
+    where decord gives others without a word."""
 
     picture_folders: Literal["video", "stills"] = "video"
     """What a folder of pictures alone is, wherever one is found: one video, of which they are the frames; or a folder

@@ -4,7 +4,7 @@ A container's own count of frames is a claim: files are cut short, edit lists hi
 first key frame. A decoder that is asked for a frame that never comes may repeat another one, or search for ever while
 it holds the interpreter lock (decord issues 269 and 373). So a frame counts here when its whole packet is in the file,
 the container shows it, and a key frame comes before it. Damage inside packets does not show here. When such frames are
-read, PyAV refuses most of them; decord puts others in their place (docs/log.md).
+read, PyAV refuses most of them; decord gives others in their place (docs/log.md).
 """
 
 from __future__ import annotations
