@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -13,10 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from jepa_core.cores import count_workers
 from jepa_core.data import Sample, SignalDataset
 from jepa_core.errors import DataError
 from jepa_core.frozen import join_views, merge_views
-from jepa_core.loading import Loader, count_workers
+from jepa_core.loading import Loader
 from jepa_core.model import Encoder, Parts
 from jepa_core.nn.patches import patchify
 from jepa_core.nn.positions import cell_coordinates
@@ -128,15 +129,15 @@ def raw_tokens(signal: Float[Tensor, "batch ..."], grid: TokenGrid) -> Float[Ten
     return torch.cat([values, torch.cat(places, dim=1).to(values).expand(len(values), -1, -1)], dim=2)
 
 
-def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterator[SignalBatch]:
-    """All samples of a source in order, as evaluation sees them; read by `train.workers` processes."""
+def signal_batches(parts: Parts, source: Source, device: torch.device) -> Generator[SignalBatch]:
+    """All samples of a source in order, as evaluation sees them; its `train.workers` processes end with it."""
     config, modality = parts.config, parts.modality
     modality.require_statistics(config.modality)
     dataset = SignalDataset(source, modality.transform(config.modality, train=False), config.seed)
     keys = [SampleKey(epoch=0, index=index) for index in range(len(source))]
     views = modality.views(config.modality)
     size = max(1, BATCH_SIZE // views)
-    return Loader(
+    loader = Loader(
         dataset,
         _collate,
         [keys[start : start + size] for start in range(0, len(keys), size)],
@@ -146,6 +147,8 @@ def signal_batches(parts: Parts, source: Source, device: torch.device) -> Iterat
         pin=device.type == "cuda",
         prefetch=2,
     )
+    with loader:
+        yield from loader
 
 
 def _collate(samples: list[tuple[SampleKey, Sample]]) -> SignalBatch:

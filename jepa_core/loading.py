@@ -11,56 +11,46 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import traceback
 from collections import ChainMap, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any, Generic, NamedTuple, Self, TypeVar
+from weakref import WeakSet
 
-import numpy as np
 import torch
 
 from jepa_core.data import Sample, SignalDataset
 from jepa_core.errors import JepaError
 from jepa_core.packing import ALIGNMENT, pack, unpack
+from jepa_core.shared_memory import SharedMemory, Watch
 from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable
 
 # Children of this process itself, as with fork and spawn, notice when it is killed; a fork server's do not.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
-_HEADER = 64
-"""Bytes before the slots of a process, of which 8 say what it is reading."""
+_AHEAD = 2**16 if sys.platform == "linux" else 2**12
+"""Bytes that a pipe holds although nobody reads: 208 KiB by default on Linux, 8 KiB elsewhere, each with overhead."""
 _LOOK = 5.0
 """Seconds between two looks of an idle process whether its parent is still there."""
 _LAST_WORDS = 60.0
 """Seconds that a process may take to end after its pipe has closed (to write a core file, for example)."""
+_OURS: WeakSet[Connection] = WeakSet()
+"""This process's ends of the pipes. A forked child closes them: a pipe breaks when nobody holds its other end."""
 _NAMES = {int(each): each.name for each in signal.Signals}
 
 T = TypeVar("T")
 Collater = Callable[[list[tuple[SampleKey, Sample]]], T]
 """From samples to a batch, in the loader process."""
-
-
-def count_workers(workers: int | str, processes_here: int = 1) -> int:
-    """`auto`: a loader process for every core but one of those that a training process has, at most 8.
-
-    On two cores, one loader raised the pace of the built-in demonstration by 3 to 20 %; on one, there is none.
-    """
-    if workers != "auto":
-        return int(workers)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // processes_here
-    return min(8, max(0, share - 1))
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ class _Job(Generic[T]):
 class _Task(NamedTuple):
     """One batch to be made."""
 
-    keys: list[SampleKey]
+    keys: tuple[SampleKey, ...]
     slot: int
 
 
@@ -166,14 +156,16 @@ class _Lane(Generic[T]):
 
     def __init__(self, job: _Job[T], bad: ChainMap[int, Unreadable], pin: bool, prefetch: int) -> None:
         self.tasks: deque[_Task] = deque()
+        self._sent: deque[int] = deque()  # bytes of those of the tasks that the process has, which come first
         self._job, self._bad, self._pin = job, bad, pin
         self._slots = itertools.cycle(range(prefetch))
         self._context = multiprocessing.get_context(START_METHOD)
-        self._memory = _shared(self._context, _HEADER + prefetch * job.room)
+        self._memory = SharedMemory(self._context, prefetch, job.room)
         self._start()
 
     def _start(self) -> None:
         self._pipe, theirs = self._context.Pipe()
+        _OURS.add(self._pipe)
         process: BaseProcess = self._context.Process(  # pyright: ignore[reportAttributeAccessIssue]  (every kind has one)
             target=_work, args=(theirs, self._memory, self._job), daemon=True
         )
@@ -185,13 +177,23 @@ class _Lane(Generic[T]):
 
     def give(self, keys: list[SampleKey]) -> None:
         """Have a batch made; its slot is free, for the answer of the last task in it was taken."""
-        self.tasks.append(_Task(keys, next(self._slots)))
-        self._send(self.tasks[-1])
+        self.tasks.append(_Task(tuple(keys), next(self._slots)))
+        self._send()
 
-    def _send(self, task: _Task) -> None:
-        bad = {key.index: self._bad[key.index] for key in task.keys if key.index in self._bad}
-        with contextlib.suppress(OSError):  # it has ended, which is looked into when its answer is due
-            self._pipe.send((task, bad))
+    def _send(self) -> None:
+        """Pass on what can be passed on without waiting for an answer to be taken, which only this process can do.
+
+        The process stops at an answer that the pipe does not hold. So a task goes out only if the pipe holds all of the
+        unanswered ones, whether they were read or not; or if there is none, for then the process is about to read.
+        """
+        for task in itertools.islice(self.tasks, len(self._sent), None):
+            bad = {key.index: self._bad[key.index] for key in task.keys if key.index in self._bad}
+            message = pickle.dumps((task, bad))
+            if self._sent and sum(self._sent) + len(message) > _AHEAD:
+                return
+            with contextlib.suppress(OSError):  # it has ended, which is looked into when its answer is due
+                self._pipe.send_bytes(message)
+            self._sent.append(len(message))
 
     def take(self) -> T:
         """The answer to the oldest task, waited for."""
@@ -204,8 +206,9 @@ class _Lane(Generic[T]):
                 return self._unpack(message)
 
     def _unpack(self, message: bytes) -> T:
-        slot = _slot(self._memory, self._job.room, self.tasks.popleft().slot)
-        answer = unpack(message, slot, self._pin)
+        task, _ = self.tasks.popleft(), self._sent.popleft()
+        self._send()
+        answer = unpack(message, self._memory.slot(task.slot), task.keys, self._pin)
         if isinstance(answer, _Raised):
             raise answer.error or RuntimeError(f"in a loader process:\n{answer.trace}")
         return answer
@@ -214,7 +217,7 @@ class _Lane(Generic[T]):
         """Find out why the process ended, and start another one on the unanswered tasks."""
         self._process.join(_LAST_WORDS)
         self.end()
-        note, code = _note(self._memory), self._process.exitcode or 0
+        note, code = self._memory.note, self._process.exitcode or 0
         index = int(note[0]) - 1
         if index < 0:
             raise JepaError(
@@ -224,8 +227,8 @@ class _Lane(Generic[T]):
         self._bad[index] = Unreadable(index, self._job.dataset.source.where(index), self._reason(code))
         note[0] = 0
         self._start()
-        for task in self.tasks:
-            self._send(task)
+        self._sent.clear()
+        self._send()
 
     def _reason(self, code: int) -> str:
         if code == -signal.SIGALRM:
@@ -244,22 +247,23 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
     pipe.close()
 
 
-def _work(pipe: Connection, memory: Any, job: _Job[Any]) -> None:
+def _work(pipe: Connection, memory: SharedMemory, job: _Job[Any]) -> None:
     """The life of a loader process: make batches until the parent closes the pipe or is gone."""
     _prepare()
-    note = _note(memory)
-    while _has_task(pipe, job.parent):
-        try:
-            task, bad = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer: Any = job.collate(_read_all(job.dataset, task.keys, bad, _Watch(note, job.timeout)))
-        except JepaError as error:
-            answer = _Raised(error, "")
-        except Exception:  # noqa: BLE001  (a plugin's bug, whatever it is, is raised in the training process)
-            answer = _Raised(None, traceback.format_exc())
-        pipe.send_bytes(pack(answer, _slot(memory, job.room, task.slot)))
+    watch = Watch(memory.note, job.timeout)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while _has_task(pipe, job.parent):
+            task, bad = pickle.loads(pipe.recv_bytes())
+            pipe.send_bytes(pack(_answer(job, task, bad, watch), memory.slot(task.slot), task.keys))
+
+
+def _answer(job: _Job[T], task: _Task, bad: Mapping[int, Unreadable], watch: Watch) -> T | _Raised:
+    try:
+        return job.collate(_read_all(job.dataset, task.keys, bad, watch))
+    except JepaError as error:
+        return _Raised(error, "")
+    except Exception:  # noqa: BLE001  (a plugin's bug, whatever it is, is raised in the training process)
+        return _Raised(None, traceback.format_exc())
 
 
 def _prepare() -> None:
@@ -267,47 +271,24 @@ def _prepare() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for ours in list(_OURS):
+        ours.close()
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
 
 
 def _has_task(pipe: Connection, parent: int) -> bool:
-    """Wait for one; False when the parent was killed, whose end of the pipe younger siblings then hold open."""
+    """Wait for one; False when the parent was killed, whose end of the pipe its other children may hold open."""
     while not pipe.poll(_LOOK):
         if os.getppid() != parent:
             return False
     return True
 
 
-class _Watch:
-    """Notes which sample is being read, where the parent can see it, and has the kernel end a read that takes too long.
-
-    The timer's signal is left to its default action, which needs no cooperation of the process.
-    """
-
-    def __init__(self, note: np.ndarray, timeout: float | None) -> None:
-        self._note, self._timeout = note, timeout or 0.0
-
-    @contextlib.contextmanager
-    def __call__(self, index: int) -> Generator[None]:
-        """While the sample is read."""
-        self._note[0] = index + 1
-        signal.setitimer(signal.ITIMER_REAL, self._timeout)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            self._note[0] = 0
-
-
-def _unwatched(_index: int) -> contextlib.nullcontext[None]:
-    return contextlib.nullcontext()
-
-
 def _read_all(
     dataset: SignalDataset,
-    keys: list[SampleKey],
+    keys: Iterable[SampleKey],
     bad: Mapping[int, Unreadable],
-    watch: Callable[[int], contextlib.AbstractContextManager[None]] = _unwatched,
+    watch: Callable[[int], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> list[tuple[SampleKey, Sample]]:
     samples: list[tuple[SampleKey, Sample]] = []
     for key in keys:
@@ -317,17 +298,3 @@ def _read_all(
             with watch(key.index):
                 samples.append(dataset[key])
     return samples
-
-
-def _shared(context: BaseContext, size: int) -> Any:
-    """Zeros that children can write to. Anonymous memory is not bounded by /dev/shm, which containers keep small."""
-    return mmap.mmap(-1, size) if START_METHOD == "fork" else context.RawArray("B", size)
-
-
-def _note(memory: Any) -> np.ndarray:
-    """(1,) int64: the index of the sample that is being read, plus 1; 0 for none."""
-    return np.frombuffer(memory, np.int64, 1)
-
-
-def _slot(memory: Any, room: int, number: int) -> memoryview:
-    return memoryview(memory)[_HEADER + number * room : _HEADER + (number + 1) * room]

@@ -22,10 +22,11 @@ from torch import Tensor
 from jepa_core import collapse
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
+from jepa_core.cores import count_workers, training_processes_here
 from jepa_core.data import DROPOUT, Batch, Collate, SignalDataset
 from jepa_core.errors import CollapseStop, DataError, NonFiniteLoss
 from jepa_core.interruption import Interruption
-from jepa_core.loading import Loader, count_workers
+from jepa_core.loading import Loader
 from jepa_core.masking import seed_of
 from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
 from jepa_core.model import Parts, ViewOutput
@@ -171,7 +172,7 @@ class Trainer:
             dataset,
             collate,
             StepSampler(self.order, self.share, start=self.state.taken, steps=config.train.steps),
-            workers=count_workers(config.train.workers, self.accelerator.state.num_processes),
+            workers=count_workers(config.train.workers, training_processes_here(self.share.world)),
             timeout=config.data.read_timeout,
             room=collate.room(self.share.micro_batch),
             known=self.quarantine.found,

@@ -10,7 +10,7 @@ from toy import toy_config
 
 from jepa_core.data import Batch, Collate, SignalDataset
 from jepa_core.errors import UnreadableSample
-from jepa_core.loading import Loader, count_workers
+from jepa_core.loading import Loader
 from jepa_core.model import Parts
 from jepa_core.order import Order, Share, StepSampler, portions_of
 from jepa_core.types import SampleKey
@@ -96,9 +96,3 @@ def test_a_sample_may_turn_out_to_be_unreadable_in_the_transform() -> None:
         SampleKey(0, 3),
         Unreadable(3, "some/path", "cut short"),
     )
-
-
-def test_auto_workers_leave_the_cores_to_the_training_processes() -> None:
-    assert count_workers(5) == 5
-    assert count_workers("auto", processes_here=10_000) == 0
-    assert 0 <= count_workers("auto") <= 8

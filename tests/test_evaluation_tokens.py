@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -126,6 +127,16 @@ def test_views_do_not_make_batches_larger() -> None:
     source = parts.modality.source(parts.config.modality, "probe_train")
     batches = list(features.signal_batches(parts, source, CPU))
     assert [tuple(batch.signal.shape[:2]) for batch in batches] == [(21, 3)] * 3 + [(1, 3)]
+
+
+def test_the_processes_of_an_evaluation_end_with_it() -> None:
+    before = set(multiprocessing.active_children())
+    parts = Parts.of(toy_config("train.workers=1"))
+    batches = features.signal_batches(parts, parts.modality.source(parts.config.modality, "probe_train"), CPU)
+    next(batches)
+    assert len(set(multiprocessing.active_children()) - before) == 1
+    batches.close()
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_every_probe_takes_views_and_the_file_says_how_many(toy_run: Path) -> None:

@@ -35,6 +35,14 @@ def test_values_travel_in_the_slot_and_not_in_the_message() -> None:
     assert len(packed) < 500
 
 
+def test_what_both_sides_have_does_not_travel() -> None:
+    known, slot = tuple({"number": number} for number in range(100)), memoryview(bytearray(0))
+    packed = bytes(pack({"known": tuple(known), "copy": ({},) * 100, "first": known[:1]}, slot, known))
+    assert len(packed) < 400
+    assert unpack(packed, slot, known) == {"known": known, "copy": ({},) * 100, "first": known[:1]}
+    assert unpack(packed, slot, known)["known"] is known
+
+
 def test_what_was_unpacked_is_its_own() -> None:
     slot = memoryview(bytearray(1024))
     first = unpack(bytes(pack(torch.ones(4), slot)), slot)

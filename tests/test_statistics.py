@@ -198,7 +198,7 @@ def test_null_statistics_are_refused_wherever_signals_are_made_of_data() -> None
         parts = Parts.of(toy_config())
         encoder, device = untrained_encoder(parts), torch.device("cpu")
         with pytest.raises(ConfigError, match="jepa stats CONFIG"):
-            signal_batches(parts, parts.modality.source(parts.config.modality, "probe_test"), device)
+            next(signal_batches(parts, parts.modality.source(parts.config.modality, "probe_test"), device))
         with pytest.raises(ConfigError, match="jepa stats CONFIG"):
             FrozenEncoder(parts, encoder, "target", 0, device)
 
