@@ -150,6 +150,13 @@ def test_a_classifier_of_our_own_is_stored_and_read(tmp_path: Path):
         assert torch.equal(load_classifier(tmp_path / "ours.safetensors")(tokens), ours(tokens))
 
 
+def test_reading_a_classifier_leaves_torchs_generator_alone(tmp_path: Path):
+    save_classifier(AttentiveClassifier(WIDTH, HEADS, CLASSES), tmp_path / "ours.safetensors")
+    before = torch.get_rng_state()
+    load_classifier(tmp_path / "ours.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_file_of_something_else_is_no_classifier(tmp_path: Path):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="holds no classifier"):

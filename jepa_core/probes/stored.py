@@ -51,6 +51,7 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Att
         told = (file.metadata() or {}).get(_KEY)
     if told is None:
         raise CheckpointError(f"{path}: holds no classifier. `jepa import FILE --out {path}` makes one from weights.")
-    classifier = AttentiveClassifier(**json.loads(told))
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and replaced
+        classifier = AttentiveClassifier(**json.loads(told))
     load_strictly(classifier, tensors, path)
     return classifier.to(device).eval()
