@@ -259,10 +259,10 @@ def _features(
     """What a probe sees: samples with a label. Tokens stay where they are, and the probe moves them batch by batch."""
     pooled = extracted.features[representation]
     tokens = extracted.tokens[representation] if needs == "tokens" else None
-    labelled = labels >= 0
-    if not labelled.all():
-        pooled, labels, tokens = pooled[labelled], labels[labelled], None if tokens is None else tokens[labelled]
-    return Features(pooled.to(device), labels.to(device), tokens)
+    if (labels >= 0).all():
+        return Features(pooled.to(device), labels.to(device), tokens)
+    labelled = torch.nonzero(labels >= 0)[:, 0]  # of tokens, which may fill a file, no copy is made
+    return Features(pooled[labelled].to(device), labels[labelled].to(device), tokens, labelled)
 
 
 def _result(

@@ -15,12 +15,13 @@ from toy import toy_config
 from jepa_core import features, token_store
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import Section
-from jepa_core.evaluation import evaluate
+from jepa_core.evaluation import evaluate, score
 from jepa_core.features import Extracted, baseline_of, encode_with, extract, raw_tokens
 from jepa_core.frozen import FrozenEncoder, load, untrained_encoder
 from jepa_core.model import Parts
 from jepa_core.plugin import ProbePlugin
 from jepa_core.probes import FeatureKind, Features, Score
+from jepa_core.probes.labels import Heading
 from jepa_core.registry import probes as probe_registry
 from jepa_core.types import TokenGrid
 
@@ -87,6 +88,26 @@ def test_a_probe_of_tokens_sees_the_encoders_tokens_and_one_of_pooled_features_n
     signal = torch.stack([encoder.preprocess(source.read(index)) for index in range(len(source))])
     torch.testing.assert_close(given.tokens.float(), encoder.tokens(signal), rtol=2e-3, atol=2e-3)
     torch.testing.assert_close(given.pooled, encoder.embed(signal), rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_of_partly_labelled_samples_are_not_copied() -> None:
+    tokens, labels = torch.randn(6, 3, 4), torch.tensor([0, -1, 1, 0, -1, 1])
+    found = Extracted(torch.arange(6), {"random": tokens.mean(1)}, {"random": tokens}, ())
+    seen: list[Features] = []
+
+    class Look:
+        needs: ClassVar[FeatureKind] = "tokens"
+
+        def __call__(self, train: Features, test: Features, num_classes: int, seed: int) -> Score:
+            seen.append(train)
+            return Score(torch.zeros(len(test.labels), dtype=torch.bool))
+
+    score({"look": Look()}, {"kind": Heading(("a", "b"), labels, labels)}, found, found, 0, CPU)
+    (given,) = seen
+    assert given.tokens is tokens
+    assert given.labels.tolist() == [0, 1, 0, 1]
+    assert torch.equal(given.pooled, tokens[[0, 2, 3, 5]].mean(1))
+    assert torch.equal(given.tokens_of(torch.tensor([3, 1])), tokens[[5, 2]])
 
 
 def test_tokens_are_not_kept_unless_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,16 @@ def test_permuted_labels_leave_chance() -> None:
     assert abs(accuracy(AttentiveProbe(QUICK)(shuffled, test, 2, seed=0).correct) - 0.5) < 0.1
 
 
+def test_rows_say_which_tokens_are_a_samples() -> None:
+    train, test = task(100), task(50, seed=1)
+    assert train.tokens is not None
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    held = Features(train.pooled, train.labels, train.tokens[order], order.argsort())
+    direct, through = (AttentiveProbe(QUICK)(known, test, 2, seed=0) for known in (train, held))
+    assert torch.equal(direct.correct, through.correct)
+    assert direct.chosen == through.chosen
+
+
 def test_the_grid_decides_and_the_choice_is_told() -> None:
     score = AttentiveProbe(QUICK)(task(400), task(50, seed=1), 2, seed=0)
     assert (score.chosen["learning_rate"], score.chosen["weight_decay"]) == (3e-3, 0.01)

@@ -22,7 +22,14 @@ class Features:
     """Class ids in [0, num_classes), on the device of the vectors."""
     tokens: Float[Tensor, "samples tokens dim"] | None = None
     """All tokens of every sample, for a probe that needs them: fp16, on the CPU, and perhaps a mapped file, so take a
-    batch at a time."""
+    batch at a time, with `tokens_of`."""
+    rows: Int[Tensor, "samples"] | None = None
+    """Which of the rows of `tokens` the samples have, on the CPU, where others lack a label; None for all, in order."""
+
+    def tokens_of(self, samples: Int[Tensor, "some"]) -> Float[Tensor, "some tokens dim"]:
+        """Tokens of the samples at these positions, both on the CPU."""
+        assert self.tokens is not None
+        return self.tokens[samples if self.rows is None else self.rows[samples]]
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,5 @@ def _batch(
     features: Features, rows: Int[Tensor, "batch"]
 ) -> tuple[Float[Tensor, "batch tokens dim"], Int[Tensor, "batch"]]:
     """fp32 tokens and labels, on the device of the labels."""
-    assert features.tokens is not None
     device = features.labels.device
-    return features.tokens[rows].to(device).float(), features.labels[rows.to(device)]
+    return features.tokens_of(rows).to(device).float(), features.labels[rows.to(device)]
