@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ from jepa_core.unreadable import Unreadable
 
 METADATA = "jepa"
 """Under this key every file holds, as JSON, which encoder made it and which samples could not be read."""
+
+
+_TAKEN = frozenset({"path", "embedding", METADATA, "file", "allow_pickle"})
+"""Columns of our own, and what numpy.savez calls its own arguments."""
 
 
 class Sink(Protocol):
@@ -243,12 +248,17 @@ def _fill(
 
 
 def _text(source: Source, places: list[int]) -> dict[str, list[str]]:
-    """Paths and class names; a heading that is taken by another column gets the prefix "label_"."""
-    columns = {"path": [source.where(place) for place in places]}
+    """Paths and class names; a heading that is taken gets the prefix "label_"."""
+    columns = {"path": [_unicode(source.where(place)) for place in places]}
     for heading, labels in source.labels.items():
-        name = f"label_{heading}" if heading in {"path", "embedding", METADATA} else heading
-        columns[name] = [labels.name_of(place) for place in places]
+        name = f"label_{heading}" if heading in _TAKEN else heading
+        columns[name] = [_unicode(labels.name_of(place)) for place in places]
     return columns
+
+
+def _unicode(name: str) -> str:
+    """A file's or folder's name; bytes of it that are no UTF-8 as an escape, for the formats' text is Unicode."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _metadata(
@@ -262,5 +272,5 @@ def _metadata(
         "step": encoder.step,
         "precision": precision,
         "config_hash": config_hash(encoder.config),
-        "unreadable": [{"path": each.where, "reason": each.reason} for each in unreadable],
+        "unreadable": [{"path": _unicode(each.where), "reason": each.reason} for each in unreadable],
     }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,33 @@ def test_a_heading_that_is_called_like_a_column_keeps_out_of_its_way(
     embed(encoder, source, tmp_path / "features.npz", run="trained")
     text, _, _ = read(tmp_path / "features.npz")
     assert text == {"path": ["toy:test/0", "toy:test/1"], "label_path": ["left", "left"]}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("heading", ["file", "allow_pickle", "embedding", "jepa"])
+def test_every_format_takes_every_heading(
+    encoder: FrozenEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, heading: str
+) -> None:
+    source, out = Waves("test", 2, 12, 0.1), tmp_path / f"features{suffix}"
+    monkeypatch.setattr(Waves, "labels", {heading: source.labels["side"]})
+    embed(encoder, source, out, run="trained")
+    text, _, _ = read(out)
+    assert text[f"label_{heading}"] == ["left", "left"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_that_are_no_unicode_are_written_readably(encoder: FrozenEncoder, tmp_path: Path, suffix: str) -> None:
+    folder, out = tmp_path / "in", tmp_path / f"features{suffix}"
+    folder.mkdir()
+    for name in (b"caf\xe9.npy", b"empty\xff.npy"):
+        np.save(tmp_path / "values.npy", np.ones((12, 12), np.float32))
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_bytes((tmp_path / "values.npy").read_bytes())
+    Path(os.fsdecode(bytes(folder) + b"/empty\xff.npy")).write_bytes(b"")
+    embed(encoder, Arrays.under(str(folder)), out, run="trained")
+    text, _, metadata = read(out)
+    assert text["path"] == [f"{folder}/caf\\xe9.npy"]
+    assert [each["path"] for each in metadata["unreadable"]] == [f"{folder}/empty\\xff.npy"]
 
 
 def test_context_and_target_encoder_give_different_features(toy_run: Path, tmp_path: Path) -> None:
