@@ -54,6 +54,13 @@ def test_commas_quotes_and_line_breaks_in_fields_are_fields(tmp_path: Path):
     assert names_of(source) == ['a, "b"\nc']
 
 
+@pytest.mark.parametrize(("header", "twice"), [("path,kind,kind", "kind"), ("path,path,kind", "path")])
+def test_a_heading_that_occurs_twice_is_named(tmp_path: Path, header: str, twice: str):
+    path = write(tmp_path, f"{header}\na.txt,dog,dog\n")
+    with pytest.raises(DataError, match=rf"notes\.csv: has more than one column '{twice}'\. Give every column"):
+        notes(path)
+
+
 def test_several_headings_and_rows_without_a_label(tmp_path: Path):
     path = write(tmp_path, "path,kind,colour\na.txt,dog,red\nb.txt,,blue\nc.txt,cat,\n")
     source = notes(path)

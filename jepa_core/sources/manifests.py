@@ -71,6 +71,8 @@ def _read_csv(path: str) -> pa.Table:
 def _text(table: pa.Table, heading: str, path: str) -> pa.ChunkedArray:
     if heading not in table.column_names:
         raise DataError(f"{path}: has no column '{heading}'. Its columns: {', '.join(table.column_names)}")
+    if table.column_names.count(heading) > 1:
+        raise DataError(f"{path}: has more than one column '{heading}'. Give every column a heading of its own")
     try:
         return table.column(heading).cast(pa.string())
     except pa.ArrowException as error:
