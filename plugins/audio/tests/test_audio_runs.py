@@ -158,3 +158,26 @@ def test_files_at_other_rates_have_the_features_of_files_resampled_beforehand(
             features[name] = np.load(out)["embedding"]
         assert np.abs(features["high"] - features["low"]).max() < 1e-3
         assert np.abs(features["high"]).max() > 0.1
+
+
+def test_what_an_evaluation_fits_on_does_not_depend_on_the_rate_of_the_files(
+    make_set: Callable[..., Path], write_sound: WriteSound, tmp_path: Path
+):
+    import torch
+
+    from jepa_core.features import encode_with, extract
+    from jepa_core.frozen import load
+
+    config, run = make_set(), tmp_path / "run"
+    assert jepa("train", str(config), "--run-dir", str(run))[0] == 0
+    high = write_sound("high.wav", rate=44_100, subtype="FLOAT", seconds=1.0)
+    values = resample(torch.from_numpy(soundfile.read(high, dtype="float32")[0]), 44_100, 16_000)
+    low = write_sound("low.wav", values=values.numpy(), subtype="FLOAT")
+    frozen, cpu = load(run, device="cpu"), torch.device("cpu")
+    ways = {"target": encode_with(frozen.parts, frozen.encoder, cpu, "fp32")}
+    first, second = (
+        extract(frozen.parts, frozen.parts.modality.open(frozen.config.modality, path), ways, cpu, "probe_test")
+        for path in (high, low)
+    )
+    assert torch.allclose(first.features["target"], second.features["target"], atol=1e-3)
+    assert not torch.equal(first.features["target"], second.features["target"])  # they were two files
