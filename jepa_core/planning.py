@@ -156,11 +156,6 @@ class Plan:
         """Tokens per sample that the context encoder sees, over all views."""
         return sum(view.context for view in self.views)
 
-    @property
-    def predicted_tokens(self) -> int:
-        """Tokens per sample that are predicted, over all views."""
-        return sum(view.num_targets * view.target for view in self.views)
-
 
 def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
     """Estimate a run; raises ConfigError or PluginError for a configuration that cannot work, allocates nothing."""

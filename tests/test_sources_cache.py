@@ -62,3 +62,13 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_way_out(cache
     cache.write_text("a file is in the way")
     with pytest.raises(DataError, match=r"data: the built-in data cannot be written.*JEPA_CACHE=PATH"):
         cached_folder("data", write)
+
+
+def test_the_folder_appears_in_one_step_or_not_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        raise OSError("no rename")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DataError, match="no rename"):
+        cached_folder("data", write)
+    assert list(cache.iterdir()) == []
