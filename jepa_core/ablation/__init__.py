@@ -1,0 +1,1 @@
+"""Ablation studies: one study file, ordinary runs, one fair table."""
