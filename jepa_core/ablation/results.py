@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,10 @@ class CellFacts:
     """The last one logged."""
     curve: tuple[tuple[int, float], ...]
     """(step, loss) of every logged step."""
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the packages that it was trained with, as its checkpoint states them."""
+    device: str = ""
+    """What it was trained on, such as `1 x cpu`."""
 
 
 @dataclass(frozen=True)
