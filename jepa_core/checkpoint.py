@@ -1,6 +1,6 @@
 """A run folder and its checkpoints: whole or absent, tensors and plain types only (promise 9).
 
-    RUN/config.yaml  metrics.jsonl  unreadable.jsonl  eval.json  report.html
+    RUN/config.yaml  metrics.jsonl  unreadable.jsonl  eval.json  eval_items.safetensors  report.html
     RUN/checkpoints/step_00000500/   written after exactly 500 updates
         config.yaml  state.json  encoder.safetensors  predictor.safetensors  target_encoder.safetensors
         optimizer.safetensors

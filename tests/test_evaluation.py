@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 from toy import Toy, toy_config, toy_registered
 from toy_parts import Waves
@@ -18,7 +19,7 @@ from jepa_core.config import Section
 from jepa_core.config.text import config_hash
 from jepa_core.data import SignalDataset
 from jepa_core.errors import CheckpointError, ConfigError, DataError, PluginIncompatible, PluginNotFound, UsageError
-from jepa_core.evaluation import Evaluation, Result, evaluate
+from jepa_core.evaluation import Evaluation, Result, evaluate, read_correct
 from jepa_core.features import PRECISIONS, Represented, baseline_of, encode_with, extract
 from jepa_core.frozen import load, untrained_encoder
 from jepa_core.model import Parts
@@ -86,7 +87,7 @@ def test_labels_without_relation_to_the_samples_give_chance(run: RunFolder, monk
 def test_the_file_holds_what_was_measured_and_how(found: Evaluation, run: RunFolder, tmp_path: Path) -> None:
     found.write(tmp_path / "eval.json")
     saved = json.loads((tmp_path / "eval.json").read_text())
-    assert [path.name for path in tmp_path.iterdir()] == ["eval.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval.json", "eval_items.safetensors"]
     assert saved["protocol"] == "cached features, evaluation preprocessing"
     assert (saved["run"], saved["encoder"], saved["precision"]) == ("trained", "target", "fp32")
     assert (saved["checkpoint"], saved["step"], saved["seed"]) == ("step_00000008", 8, 0)
@@ -102,6 +103,55 @@ def test_the_file_holds_what_was_measured_and_how(found: Evaluation, run: RunFol
 def test_a_file_that_cannot_be_written_is_an_error_that_offers_a_way(found: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"could not be written.*--json"):
         found.write(tmp_path / "absent" / "eval.json")
+
+
+def test_which_samples_were_answered_rightly_is_kept_for_every_result(found: Evaluation, tmp_path: Path) -> None:
+    assert list(found.correct) == [result.key for result in found.results]
+    assert list(found.correct)[:2] == ["direction/linear/target", "direction/linear/context"]
+    for result in found.results:
+        own = found.correct[result.key]
+        assert (own.dtype, own.shape) == (np.bool_, (80,))
+        assert own.mean() == pytest.approx(result.accuracy)
+        if result.minus_random is not None:
+            base = found.correct[f"{result.heading}/{result.probe}/random"]
+            assert own.mean() - base.mean() == pytest.approx(result.minus_random.value)
+    found.write(tmp_path / "eval.json")
+    kept = read_correct(tmp_path)
+    assert set(kept) == set(found.correct)
+    assert all(np.array_equal(kept[key], items) for key, items in found.correct.items())
+    assert {items.dtype for items in load_file(tmp_path / "eval_items.safetensors").values()} == {np.dtype(np.uint8)}
+
+
+def test_a_damaged_file_of_samples_is_an_error_that_says_how_to_make_it_again(
+    found: Evaluation, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=r"eval_items\.safetensors: cannot be read.*jepa eval"):
+        read_correct(tmp_path)
+    found.write(tmp_path / "eval.json")
+    path = tmp_path / "eval_items.safetensors"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(CheckpointError, match=r"cannot be read.*jepa eval"):
+        read_correct(tmp_path)
+
+
+def test_fewer_representations_are_computed_and_give_the_same_numbers(
+    run: RunFolder, found: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("jepa_core.evaluation.untrained_encoder", None)
+        alone = evaluate(run, representations=("target",), overrides=KNN, device="cpu")
+    compared = evaluate(run, representations=["random", "target"], overrides=KNN, device="cpu")
+    assert {result.representation for result in alone.results} == {"target"}
+    for key, items in alone.correct.items():
+        assert np.array_equal(items, found.correct[key])
+    assert all(result.minus_random is None for result in alone.results)
+    wanted = [result for result in found.results if result.representation in {"target", "random"}]
+    assert compared.results == wanted
+
+
+def test_an_unknown_representation_is_an_error_that_lists_those_there_are(run: RunFolder) -> None:
+    with pytest.raises(UsageError, match=r"no 'rnadom' in .*There are: target, context, random, raw\.$"):
+        evaluate(run, representations=["target", "rnadom"], device="cpu")
 
 
 def test_the_same_run_evaluated_twice_gives_the_same_file(run: RunFolder, found: Evaluation) -> None:
