@@ -32,6 +32,19 @@ def test_colours_are_variables_of_the_page() -> None:
     assert "var(--bad)" in svg
 
 
+def test_curves_that_share_a_colour_differ_in_stroke() -> None:
+    colours = (1, 1 + NUM_COLOURS, 1 + 2 * NUM_COLOURS)
+    charts = [line_chart("one", [Curve(STEPS, [1.0, 2.0, 3.0, 4.0], colour)]) for colour in colours]
+    drawn = [
+        element for svg in charts for element in ET.fromstring(svg).iter("path") if "--series" in str(element.attrib)
+    ]
+    dashes = [re.findall(r"stroke-dasharray: ([^;]+)", element.attrib["style"]) for element in drawn]
+    assert dashes[0] == []
+    assert dashes[1]
+    assert dashes[2]
+    assert dashes[1] != dashes[2]
+
+
 def test_ids_of_two_charts_do_not_clash_and_every_reference_is_met() -> None:
     first, second = (line_chart(title, [Curve(STEPS, [1.0, 2.0, 1.0, 3.0])]) for title in ("one", "two"))
     ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (first, second)]

@@ -172,7 +172,7 @@ def test_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
 
 def test_only_differing_values_of_configurations_are_listed(facts: RunFacts, tmp_path: Path) -> None:
     other = bare(tmp_path / "other", "train.steps=100", "collapse.grace=0.1", "preset=rows", "seed=3")
-    differences = dict(config_differences([facts, other]))
+    differences = dict(config_differences([facts.config, other.config]))
     assert differences["seed"] == [0, 3]
     assert differences["masking.rows"] == ["", 3]
     assert "train.steps" not in differences

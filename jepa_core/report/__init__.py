@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jepa_core.errors import JepaError, UsageError
+from jepa_core.errors import JepaError
 from jepa_core.model import Parts
 from jepa_core.report.gallery import FeatureGallery, MaskGallery, feature_gallery, mask_galleries
 from jepa_core.report.gather import gather
+from jepa_core.report.page import require_folder, write_page
 from jepa_core.report.render import RunReport, render
 from jepa_core.report.words import command
 
@@ -30,14 +31,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> P
     """
     paths = [Path(run) for run in runs]
     target = Path(out) if out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
-    if not target.parent.is_dir():  # said before minutes of work
-        raise UsageError(f"{target}: there is no folder {target.parent}. Choose another file with --out.")
-    page = render([_read(path) for path in paths], command("jepa", "report", *map(str, paths)))
-    try:
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error}). Choose another file with --out.") from error
-    return target
+    require_folder(target)
+    return write_page(render([_read(path) for path in paths], command("jepa", "report", *map(str, paths))), target)
 
 
 def _read(path: Path) -> RunReport:

@@ -32,6 +32,9 @@ _COORDINATES = {"d", "x", "y", "width", "height"}  # two decimals of a user unit
 NUM_COLOURS = 6
 """Length of the page's palette; the run at position i has the colour `--series-<i % NUM_COLOURS>`."""
 
+STROKES = ("solid", "dashed", "dotted")
+"""How lines are drawn, as CSS calls it: all colours solid, then all dashed, then all dotted."""
+
 # Matplotlib knows colours and not CSS variables: these stand in while it draws and are replaced in its output.
 _INK, _GRID, _BAD = "#010203", "#010204", "#010205"
 _SERIES = tuple(f"#0102{number:02x}" for number in range(0x10, 0x10 + NUM_COLOURS))
@@ -49,7 +52,7 @@ class Curve:
     values: Sequence[float]
     """As many values."""
     colour: int = 0
-    """Position in the palette; any integer at least 0."""
+    """Position in the palette; any integer at least 0. From NUM_COLOURS on, colours return with another stroke."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def _draw(axes: Axes, curve: Curve) -> None:
     if len(curve.steps) > _MAX_POINTS:
         axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     marker = "o" if len(steps) == 1 else None  # a line through one point is invisible
-    axes.plot(steps, mean, color=colour, linewidth=1.6, marker=marker, markersize=4, solid_capstyle="round")
+    stroke = STROKES[curve.colour // NUM_COLOURS % len(STROKES)]
+    line = axes.plot(steps, mean, color=colour, linewidth=1.6, linestyle=stroke, marker=marker, markersize=4)[0]
+    line.set_solid_capstyle("round")
 
 
 def _scale(axes: Axes, curves: Sequence[Curve], thresholds: Sequence[Threshold], include: Sequence[float]) -> None:

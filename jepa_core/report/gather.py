@@ -121,9 +121,9 @@ def gather(path: Path) -> RunFacts:
     )
 
 
-def config_differences(runs: Sequence[RunFacts]) -> list[tuple[str, list[Any]]]:
-    """Dotted paths at which the configurations differ, each with the value of every run ("" where it has none)."""
-    flat = [dict(_flatten(run.config.model_dump(mode="json"))) for run in runs]
+def config_differences(configs: Sequence[RunConfig]) -> list[tuple[str, list[Any]]]:
+    """Dotted paths at which configurations differ, each with the value of every one ("" where it has none)."""
+    flat = [dict(_flatten(config.model_dump(mode="json"))) for config in configs]
     paths = dict.fromkeys(path for each in flat for path in each)
     rows = [(path, [each.get(path, "") for each in flat]) for path in paths]
     return [(path, values) for path, values in rows if any(value != values[0] for value in values)]

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from jepa_core.config.text import to_yaml
 from jepa_core.report import words
 from jepa_core.report.charts import NUM_COLOURS
 from jepa_core.report.gallery import MAX_PLAYED, FeatureGallery, MaskGallery, Sample
 from jepa_core.report.gather import ProbeResult, ProbeTable, RunFacts, config_differences
+from jepa_core.report.page import environment
 from jepa_core.report.panels import COLLAPSE, TRAINING, draw
 from jepa_core.report.pictures import BLOCK_COLOURS, data_uri, embedded
 
@@ -71,16 +70,10 @@ class _Comparison:
 
 def render(reports: Sequence[RunReport], command: str) -> str:
     """The page; `command` is the command line that it names as its origin."""
-    environment = Environment(
-        loader=PackageLoader("jepa_core", "report"),
-        autoescape=True,  # names of samples, labels and folders are a stranger's text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"uri": data_uri, "points": words.points, "percent": words.percent, "shape": _shape}
+    templates = environment()
+    templates.filters |= {"uri": data_uri, "shape": _shape}
     facts = [report.facts for report in reports]
-    return environment.get_template("template.html.j2").render(
+    return templates.get_template("template.html.j2").render(
         title=" · ".join(run.name for run in facts),
         many=len(reports) > 1,
         runs=[_run(number, report) for number, report in enumerate(reports)],
@@ -88,7 +81,7 @@ def render(reports: Sequence[RunReport], command: str) -> str:
         comparisons=_compare(facts),
         training=draw(TRAINING, facts) if any(run.rows for run in facts) else [],
         collapse=draw(COLLAPSE, facts) if any(run.measured for run in facts) else [],
-        differences=config_differences(facts),
+        differences=config_differences([run.config for run in facts]),
         called=words.called,
         embedded=embedded,
         max_played=f"{MAX_PLAYED / 1e6:.0f}\u00a0MB",
