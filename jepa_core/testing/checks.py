@@ -1,46 +1,101 @@
-"""What a check is, and how the checks of a plugin are found and run."""
+"""What a check is, what it is given, and how checks are run."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
 from typing import Any, Literal
 
+from jepa_core.config.base import Section, merge
+from jepa_core.config.text import parse_mapping
+from jepa_core.plugin import Modality, Plugin
+from jepa_core.registry import section_class
 from jepa_core.supply import Kind
+
+State = Literal["pass", "fail", "n/a"]
 
 
 class CheckFailed(AssertionError):
     """A plugin breaks a promise; the message says what was expected and what was found, with numbers."""
 
 
-class NotApplicable(Exception):  # noqa: N818 - as `unittest.SkipTest`: it is no error
-    """The plugin has nothing that the check is about (no built-in data, no statistics); the message says what."""
+class NotApplicable(Exception):
+    """The plugin has nothing that the check is about (no built-in data, no statistics); the message says what.
+
+    As `unittest.SkipTest`, it is no error.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A plugin under test: what checks of every kind are given; those of one kind get a subclass that knows more.
+
+    What a subclass adds is computed from these fields when a check first asks for it, so that a plugin which cannot
+    give it fails the check that needs it, and no other.
+    """
+
+    kind: Kind
+    """What it is."""
+    name: str
+    """The registered name."""
+    plugin: Any
+    """The registered object."""
+    target: str = ""
+    """What its entry point refers to, "package.module:attribute"; empty for a plugin registered in this process."""
+    text: str | None = None
+    """The YAML text of a configuration, where one was given."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """What was given besides, as values in a configuration: {"masking": {"ratio": 0.5}}."""
+
+    @cached_property
+    def section(self) -> Section:
+        """The plugin's section: its own defaults, but for what the given text and values say under its kind."""
+        file = parse_mapping(self.text, "the configuration").get(self.kind) if self.text else None
+        below = file if isinstance(file, dict) and file.get("name") == self.name else {"name": self.name}
+        values = merge(below, self.overrides.get(self.kind, {}))
+        missing = [key for key, field in self._fields() if field.is_required() and key not in values]
+        if missing:
+            keys = ", ".join(f"{self.kind}.{key}" for key in missing)
+            raise NotApplicable(f"{keys}: required, and not given. Give a value with --set")
+        return self.plugin.Config.model_validate(values, context={"section_class": section_class})
+
+    def _fields(self) -> Iterable[tuple[str, Any]]:
+        plugin: Modality | Plugin = self.plugin
+        return plugin.Config.model_fields.items()
 
 
 @dataclass(frozen=True)
 class Check:
-    """A named promise; calling it with a subject raises CheckFailed or NotApplicable, or returns."""
+    """A named promise; calling it with a case raises CheckFailed or NotApplicable, or returns."""
 
     name: str
     """Of the function, without `check_`: what holds, in words joined by `_`."""
     kind: Kind
     """What it is about."""
-    function: Callable[[Any], None]
+    function: Any
 
     @property
     def promise(self) -> str:
         """The first sentence of the docstring."""
-        return inspect.getdoc(self.function).split("\n\n")[0]  # pyright: ignore[reportOptionalMemberAccess]
+        return _told(self.function)[0]
 
     @property
     def remedy(self) -> str:
-        """The rest of the docstring: how to mend a plugin that fails."""
-        return inspect.getdoc(self.function).partition("\n\n")[2]  # pyright: ignore[reportOptionalMemberAccess]
+        """How to mend a plugin that fails: the docstring after "To mend: "."""
+        return _told(self.function)[1]
 
-    def __call__(self, subject: Any) -> None:
+    def __call__(self, case: Case) -> None:
         """Run it."""
-        self.function(subject)
+        self.function(case)
+
+
+def _told(function: Any) -> tuple[str, str]:
+    text = inspect.getdoc(function) or ""
+    promise, _, remedy = text.partition("\n\nTo mend: ")
+    return " ".join(promise.split()), " ".join(remedy.split())
 
 
 @dataclass(frozen=True)
@@ -48,17 +103,35 @@ class Outcome:
     """What a check said of a plugin."""
 
     check: Check
-    state: Literal["pass", "fail", "n/a"]
+    state: State
     message: str = ""
     """Why it fails, or why it does not apply."""
 
 
-def checks_in(module: Any, kind: Kind) -> tuple[Check, ...]:
-    """The functions of a module that begin with `check_`, in the order of the file."""
-    found = [each for name, each in vars(module).items() if name.startswith("check_") and inspect.isfunction(each)]
+def checks_in(module: ModuleType, kind: Kind) -> tuple[Check, ...]:
+    """The functions that a module defines whose names begin with `check_`, in the order of the file."""
+    found = [
+        each
+        for name, each in vars(module).items()
+        if name.startswith("check_") and inspect.isfunction(each) and each.__module__ == module.__name__
+    ]
     return tuple(Check(each.__name__.removeprefix("check_"), kind, each) for each in found)
 
 
-def run(checks: Iterable[Check], subject: Any) -> Sequence[Outcome]:
-    """Run all checks on one subject; a check that raises anything else fails with that error."""
-    raise NotImplementedError
+def run(check: Check, case: Case) -> Outcome:
+    """What one check says; whatever else it raises is a failure too, with that error for a message."""
+    try:
+        check(case)
+    except NotApplicable as reason:
+        return Outcome(check, "n/a", str(reason))
+    except CheckFailed as failure:
+        return Outcome(check, "fail", str(failure))
+    except Exception as error:  # noqa: BLE001 - the plugin border: a stranger's code may raise anything
+        return Outcome(check, "fail", f"{type(error).__name__}: {error}")
+    return Outcome(check, "pass")
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise CheckFailed with the message unless it holds."""
+    if not holds:
+        raise CheckFailed(message)
