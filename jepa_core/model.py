@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from jepa_core.config import RunConfig
+from jepa_core.config.tree import TargetConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView
 from jepa_core.nn.pooling import Pooling
@@ -17,6 +18,7 @@ from jepa_core.nn.predictor import Predictor
 from jepa_core.objectives import Objective
 from jepa_core.plugin import MaskingStrategy, Modality
 from jepa_core.registry import encoders, maskings, modalities, objectives
+from jepa_core.targets import TargetSide
 from jepa_core.types import TokenGrid
 
 
@@ -63,23 +65,34 @@ class ViewOutput:
 class JEPA(nn.Module):
     """The trainable part: context encoder and predictor, one forward call a step (so that DDP sees one)."""
 
-    def __init__(self, encoder: Encoder, predictor: Predictor, objective: Objective) -> None:
+    def __init__(self, encoder: Encoder, predictor: Predictor, objective: Objective, target: TargetConfig) -> None:
         """The target encoder stays outside (`jepa_core.ema`)."""
         super().__init__()
         self.encoder = encoder
         self.predictor = predictor
         self.objective = objective
+        self.target = target
+        self._own_targets = TargetSide(target, self._tokens, objective)
+
+    def _tokens(
+        self, signal: Float[Tensor, "batch ..."], keep: Int[Tensor, "batch *blocks kept"] | None = None
+    ) -> Float[Tensor, "batch *tokens dim"]:
+        """The encoder in the place of a target encoder."""
+        return self.encoder(signal, keep, self.target.layers)
 
     def forward(
         self,
         signal: Float[Tensor, "batch ..."],
         views: tuple[MaskView, ...],
-        targets: Sequence[Float[Tensor, "batch blocks target dim"]],
+        targets: Sequence[Float[Tensor, "batch blocks target dim"]] | None,
     ) -> tuple[Float[Tensor, "batch"], list[ViewOutput]]:
         """Loss per sample, averaged over views (I-JEPA, equation 1; V-JEPA averages its two views alike).
 
-        `targets` are, view by view, what is to be predicted (`jepa_core.targets`).
+        `targets` are, view by view, what is to be predicted (`jepa_core.targets`); None: the encoder's own tokens, and
+        the gradient flows through them too (`target.stop_gradient: false`).
         """
+        if targets is None:
+            targets = self._own_targets(signal, views).views
         loss, outputs = torch.zeros(len(signal), device=signal.device), []
         for number, (view, wanted) in enumerate(zip(views, targets, strict=True)):
             context = self.encoder(signal, keep=view.context)  # visible tokens only
@@ -122,7 +135,7 @@ class Parts:
         encoder = self.encoder()
         self._require_layers(encoder.backbone)
         predictor = Predictor(self.config.predictor, self.grid, encoder.backbone, num_views=len(self.masking.budgets))
-        return JEPA(encoder, predictor, self.objective)
+        return JEPA(encoder, predictor, self.objective, self.config.target)
 
     def _require_layers(self, backbone: nn.Module) -> None:
         wanted, depth = self.config.target.layers, getattr(backbone, "depth", None)

@@ -21,7 +21,7 @@ from jepa_core.builtin import ViTConfig
 from jepa_core.config import RunConfig
 from jepa_core.masking import MaskView
 from jepa_core.model import JEPA, Parts
-from jepa_core.schedules import half_life_samples, momentum_at, value_at
+from jepa_core.schedules import half_life_samples, target_momentum, value_at
 from jepa_core.types import TokenBudget
 
 GIB = 2**30
@@ -177,9 +177,7 @@ def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
         memory=memory,
         machine=machine,
         hours=seconds / 3600,
-        half_life_samples=half_life_samples(
-            momentum_at(config.ema, 0, train.steps, train.batch_size), train.batch_size
-        ),
+        half_life_samples=half_life_samples(target_momentum(config, 0), train.batch_size),
         schedule=tuple(_schedule(config)),
         advice=tuple(_advice(config, memory, flops, machine)),
     )
@@ -234,8 +232,14 @@ def _flops(parts: Parts, model: JEPA) -> Flops:
             for number, (view, tokens) in enumerate(zip(views, seen, strict=True))
         )
     passes = 4 if _recomputes(config) else 3
-    step = config.train.batch_size * (target + passes * (context + predictor))
+    backward = (passes - 1) * _learning(config, target, context, predictor)
+    step = config.train.batch_size * (target + context + predictor + backward)
     return Flops(target, context, predictor, step, step * config.train.steps)
+
+
+def _learning(config: RunConfig, target: int, context: int, predictor: int) -> int:
+    """FLOPs of the forward passes that a backward pass follows, of one sample."""
+    return context + predictor + (0 if config.target.stop_gradient else target)
 
 
 def _recomputes(config: RunConfig) -> bool:
@@ -288,7 +292,8 @@ def _activations(parts: Parts, samples: int) -> int:
 
         signal = torch.empty(samples, *parts.modality.signal_shape(config.modality))
         views = _views(parts, samples)
-        targets = [torch.empty(*view.targets.shape, _width(model)) for view in views]
+        given = [torch.empty(*view.targets.shape, _width(model)) for view in views]
+        targets = given if config.target.stop_gradient else None
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model(signal, views, targets)
     return sum(storage.nbytes() for storage in held.values())
@@ -302,7 +307,7 @@ def _storage(tensor: Tensor) -> tuple[int, torch.UntypedStorage]:
 
 def _schedule(config: RunConfig) -> list[Moment]:
     """At the start, after the warm-up, half-way, and at the last update."""
-    steps, optim, batch_size = config.train.steps, config.optim, config.train.batch_size
+    steps, optim = config.train.steps, config.optim
     moments = {"start": 0, "half-way": steps // 2, "last update": steps - 1}
     if optim.lr.warmup:
         moments = {"start": 0, "warmed up": round(optim.lr.warmup * steps)} | moments
@@ -312,7 +317,7 @@ def _schedule(config: RunConfig) -> list[Moment]:
             step,
             lr=value_at(optim.lr, step, steps),
             weight_decay=value_at(optim.weight_decay, step, steps),
-            momentum=momentum_at(config.ema, step, steps, batch_size),
+            momentum=target_momentum(config, step),
         )
         for when, step in sorted(moments.items(), key=lambda item: item[1])
     ]
@@ -331,7 +336,8 @@ def _advice(config: RunConfig, memory: Memory, flops: Flops, machine: Machine) -
     lines: list[str] = []
     recomputed = memory.activations_recomputed
     if recomputed is not None and not _recomputes(config) and memory.fixed + recomputed <= room:
-        longer = config.train.batch_size * (flops.context + flops.predictor) / flops.step
+        again = _learning(config, flops.target, flops.context, flops.predictor)
+        longer = config.train.batch_size * again / flops.step
         lines.append(f"--set encoder.activation_checkpointing=true makes it fit, for {longer:.0%} more time.")
     per_sample = memory.activations / memory.samples
     for accumulate in range(config.train.accumulate + 1, config.train.batch_size // machine.devices + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from jepa_core.config import Schedule
+from jepa_core.config import RunConfig, Schedule
 from jepa_core.config.tree import EmaConfig
 
 
@@ -32,6 +32,12 @@ def momentum_at(ema: EmaConfig, step: int, steps: int, batch_size: int) -> float
     if ema.half_life_samples is not None:
         schedule = schedule.model_copy(update={"value": 0.5 ** (batch_size / ema.half_life_samples)})
     return value_at(schedule, step, steps)
+
+
+def target_momentum(config: RunConfig, step: int) -> float:
+    """`momentum_at` in a run; 0, at which the target encoder is the encoder, where its gradient is not stopped."""
+    train = config.train
+    return momentum_at(config.ema, step, train.steps, train.batch_size) if config.target.stop_gradient else 0.0
 
 
 def half_life_samples(momentum: float, batch_size: int) -> float:

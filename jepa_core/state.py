@@ -28,7 +28,7 @@ from jepa_core.model import Parts
 from jepa_core.optim import build_optimizer, set_hyperparameters
 from jepa_core.processes import on_main_process
 from jepa_core.recipes import versions
-from jepa_core.schedules import momentum_at
+from jepa_core.schedules import target_momentum
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,8 @@ class TrainingState:
 
     def move(self) -> dict[str, float] | None:
         """Move the weights, then the target encoder; the values used, or None where the fp16 scaler skipped it."""
-        train = self.config.train
-        lr, weight_decay = set_hyperparameters(self.optimizer, self.config.optim, self.step, train.steps)
-        momentum = momentum_at(self.config.ema, self.step, train.steps, train.batch_size)
+        config, momentum = self.config, target_momentum(self.config, self.step)
+        lr, weight_decay = set_hyperparameters(self.optimizer, config.optim, self.step, config.train.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.taken += 1
@@ -109,6 +108,8 @@ class TrainingState:
                 self.target.follow(self.model.encoder, momentum=0.0)
             else:
                 logger.warning("%s holds no predictor: a new one is trained", folder)
+        if not self.config.target.stop_gradient:
+            self.target.follow(self.model.encoder, momentum=0.0)
 
     def resume(self, run: RunFolder) -> None:
         """Continue from the newest checkpoint; a run that has none yet starts at step 0."""

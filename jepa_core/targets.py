@@ -8,7 +8,7 @@ that several blocks share are encoded once for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jepa_core.config.tree import TargetConfig
-from jepa_core.ema import TargetEncoder
 from jepa_core.masking import MaskView
 from jepa_core.nn.tokens import take_tokens
 from jepa_core.objectives import Objective
 
+Encode = Callable[..., Tensor]
+"""From a signal, and the cells to keep of it where it is not all, to tokens: a `jepa_core.ema.TargetEncoder`."""
+
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be predicted: no gradient, normalised as the objective says."""
+    """What is to be predicted, normalised as the objective says."""
 
     views: tuple[Float[Tensor, "batch blocks target dim"], ...]
     """The tokens of every target block, view by view."""
@@ -35,7 +37,7 @@ class Targets:
 class TargetSide:
     """From signals and masks to what is predicted of them."""
 
-    def __init__(self, config: TargetConfig, encoder: TargetEncoder, objective: Objective) -> None:
+    def __init__(self, config: TargetConfig, encoder: Encode, objective: Objective) -> None:
         """`encoder` gives tokens, `config.input` says of what, and `objective` normalises them."""
         self._whole, self._encoder, self._objective = config.input == "all", encoder, objective
 

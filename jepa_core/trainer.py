@@ -33,7 +33,7 @@ from jepa_core.model import Parts, ViewOutput
 from jepa_core.optim import clip_gradients
 from jepa_core.order import Order, StepSampler, portions_of
 from jepa_core.processes import make_accelerator, on_main_process, process_share
-from jepa_core.schedules import half_life_samples, momentum_at
+from jepa_core.schedules import half_life_samples, target_momentum
 from jepa_core.state import TrainingState
 from jepa_core.targets import Targets, TargetSide
 from jepa_core.types import SampleKey
@@ -128,8 +128,7 @@ class Trainer:
             for name, part in (("encoder", self.state.model.encoder), ("predictor", self.state.model.predictor))
         ]
         budgets = [f"{b.context} context, {b.num_targets} x {b.target} target" for b in self.parts.masking.budgets]
-        momentum = momentum_at(config.ema, 0, train.steps, train.batch_size)
-        half_life = half_life_samples(momentum, train.batch_size)
+        half_life = half_life_samples(target_momentum(config, 0), train.batch_size)
         share = f"{self.share.world} processes x {train.accumulate} passes x {self.share.micro_batch}"
         lines = [
             f"{config.modality.name}: {len(self.source)} samples, {', '.join(counts)}",
@@ -184,12 +183,16 @@ class Trainer:
                     batch = next(loader).without(self.quarantine.found).to(device)
                 yield batch
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Targets]:
-        """Losses (B,), what each view gave, and what it was to give."""
-        with self.accelerator.autocast():
-            targets = self.target_side(batch.signal, batch.views)  # no gradient
-        losses, outputs = self.state.wrapped(batch.signal, batch.views, targets.views)
+    def _forward(self, batch: Batch) -> tuple[Tensor, list[ViewOutput], Targets | None]:
+        """Losses (B,), what each view gave, and what it was to give; None: the encoder's own tokens."""
+        targets = self._targets(batch) if self.config.target.stop_gradient else None
+        losses, outputs = self.state.wrapped(batch.signal, batch.views, targets and targets.views)
         return losses, outputs, targets
+
+    def _targets(self, batch: Batch) -> Targets:
+        """Of the target encoder, without gradient."""
+        with self.accelerator.autocast():
+            return self.target_side(batch.signal, batch.views)
 
     def _update(self, batches: Iterator[Batch], interruption: Interruption, log: MetricsLog) -> bool:
         """One optimizer step over all passes of this process; returns whether the run is to stop after it."""
@@ -212,7 +215,9 @@ class Trainer:
             losses, outputs, targets = self._forward(batch)
             # Over the nominal size: an unreadable sample is absent, whichever process or pass it falls to.
             self.accelerator.backward((losses * batch.weight).sum() / len(losses))
-        measured = self._measure(batch, outputs, targets) if look and self._is_measured(self.state.step + 1) else None
+        measured = None
+        if look and self._is_measured(self.state.step + 1):
+            measured = self._measure(batch, outputs, targets or self._targets(batch))
         return Pass(batch.keys, losses.detach(), batch.weight, batch.unreadable, measured)
 
     def _is_measured(self, step: int) -> bool:

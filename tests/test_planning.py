@@ -51,6 +51,15 @@ def test_a_target_encoder_that_sees_target_blocks_alone_is_counted_as_such(tmp_p
     assert "3 x 6 of 36" in shown.output
 
 
+def test_targets_with_a_gradient_are_counted_with_their_backward_pass_and_kept_for_it():
+    stopped, flowing = (plan(toy_config(f"target.stop_gradient={which}")) for which in ("true", "false"))
+    flops = flowing.flops
+    assert (flops.target, flops.context) == (stopped.flops.target, stopped.flops.context)
+    assert flops.step == 16 * 3 * (flops.target + flops.context + flops.predictor)
+    assert flowing.memory.activations > 1.4 * stopped.memory.activations
+    assert {moment.momentum for moment in flowing.schedule} == {flowing.half_life_samples} == {0.0}
+
+
 def test_recomputing_activations_costs_one_more_forward_pass():
     flops = plan(toy_config("encoder.activation_checkpointing=true")).flops
     assert flops.step == 16 * (flops.target + 4 * (flops.context + flops.predictor))

@@ -206,6 +206,83 @@ def test_the_target_encoder_follows_as_ever_whatever_is_predicted_of_it(tmp_path
     assert all(torch.equal(target[name], value) for name, value in context.items())
 
 
+def stepped(tmp_path: Path, *overrides: str) -> tuple[list[dict[str, Any]], RunFolder]:
+    """The rows and the folder of a run of 6 steps whose weights move fast."""
+    seen, run = list[dict[str, Any]](), RunFolder(tmp_path)
+    pace = ["train.steps=6", "checkpoint.every=6", "collapse.every=3", "collapse.grace=0", "optim.lr.value=0.01"]
+    Trainer(toy_config(*pace, *overrides), run, on_row=lambda row: seen.append(dict(row))).train()
+    return seen, run
+
+
+def encoders_of(run: RunFolder) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The target and the context encoder's weights."""
+    files = (run.find() / f"{stem}.safetensors" for stem in ("target_encoder", "encoder"))
+    target, context = (load_file(file) for file in files)
+    return target, context
+
+
+@pytest.mark.parametrize("shown", ["all", "targets"])
+def test_without_a_stopped_gradient_targets_are_the_encoder_s_own_and_pull_it(shown: str) -> None:
+    parts = Parts.of(toy_config("target.stop_gradient=false", f"target.input={shown}", "target.layers=2"))
+    model = parts.model()
+    own = TargetSide(parts.config.target, TargetEncoder(model.encoder, 2), parts.objective)(signals(), VIEWS).views
+
+    def gradients(targets: Any) -> tuple[Tensor, list[Tensor]]:
+        losses, _ = model(signals(), VIEWS, targets)
+        return losses, list(torch.autograd.grad(losses.sum(), list(model.encoder.parameters()), allow_unused=True))
+
+    (flowing, pulled), (stopped, unmoved) = gradients(None), gradients(own)
+    torch.testing.assert_close(flowing, stopped)  # the same targets ...
+    assert not torch.allclose(pulled[0], unmoved[0])  # ... which in one case can be moved as well
+
+
+def test_the_gradient_of_targets_is_that_of_the_loss_by_what_they_are_made_of() -> None:
+    torch.manual_seed(0)
+    model = Parts.of(toy_config("target.stop_gradient=false", "objective.targets=raw")).model()
+    weight = dict(model.encoder.named_parameters())["tokenizer.project.weight"]
+
+    def loss() -> Tensor:
+        return model(signals(), VIEWS, None)[0].sum()
+
+    (found,) = torch.autograd.grad(loss(), [weight])
+    way = found / found.norm()
+    with torch.no_grad():
+        weight += 0.01 * way
+        after = loss()
+        weight -= 0.02 * way
+        before = loss()
+    assert float(after - before) / 0.02 == pytest.approx(float(found.norm()), rel=0.02)
+
+
+def test_without_a_stopped_gradient_both_encoders_are_one_whatever_ema_says(tmp_path: Path) -> None:
+    seen, run = stepped(tmp_path / "run", "target.stop_gradient=false", "ema.momentum.value=0.99")
+    target, context = encoders_of(run)
+    assert all(torch.equal(target[name], value) for name, value in context.items())
+    assert {row["momentum"] for row in seen} == {0.0}
+    measured = [row for row in seen if "collapse/ema_distance" in row]
+    assert [row["step"] for row in measured] == [3, 6]
+    assert all(row["collapse/ema_distance"] == 0.0 for row in measured)
+    assert None not in [value for name, value in measured[-1].items() if name.startswith("collapse/")]
+
+
+def test_a_run_that_starts_from_weights_forgets_their_target_encoder_where_it_has_no_part(tmp_path: Path) -> None:
+    _, first = stepped(tmp_path / "first")
+    assert any(not torch.equal(*pair) for pair in zip(*(each.values() for each in encoders_of(first)), strict=True))
+    own = toy_config("target.stop_gradient=false")
+    state = Trainer(own, RunFolder(tmp_path / "second"), init=first).state
+    assert state.target.distance(state.model.encoder) == 0.0
+
+
+def test_an_average_of_momentum_zero_is_the_encoder_of_the_step_before_without_its_gradient(tmp_path: Path) -> None:
+    without_ema = "ema.momentum={value: 0, end: 0}"
+    seen, run = stepped(tmp_path / "run", without_ema)
+    target, context = encoders_of(run)
+    assert all(torch.equal(target[name], value) for name, value in context.items())
+    flowing, _ = stepped(tmp_path / "flowing", without_ema, "target.stop_gradient=false")
+    assert seen[0]["loss"] == pytest.approx(flowing[0]["loss"], rel=1e-5)  # the same targets at first
+    assert seen[-1]["loss"] != pytest.approx(flowing[-1]["loss"], rel=1e-3)
+
+
 def test_by_default_the_whole_signal_and_one_layer_are_predicted() -> None:
-    assert TargetConfig() == TargetConfig(input="all", layers=1) == toy_config().target
+    assert TargetConfig() == TargetConfig(input="all", layers=1, stop_gradient=True) == toy_config().target
     assert isinstance(side_of()(signals(), VIEWS), Targets)

@@ -97,7 +97,7 @@ class EmaConfig(Frozen):
 
 
 class TargetConfig(Frozen):
-    """What the target encoder is shown, and which of its layers are predicted."""
+    """What the target encoder is shown, which of its layers are predicted, and whether it is an encoder of its own."""
 
     input: Literal["all", "targets"] = "all"
     """`all`: every token of the signal (I-JEPA, V-JEPA). `targets`: of each target block its own tokens alone, so that
@@ -105,6 +105,9 @@ class TargetConfig(Frozen):
     layers: int = Field(default=1, ge=1)
     """1: the encoder's output, after its last norm. More: the mean over so many of its last blocks, the output of each
     layer-normed without affine (data2vec, 2202.03555); `objective.targets` then applies to that mean."""
+    stop_gradient: bool = True
+    """Off: targets are the trained encoder's own tokens, gradient included, and `ema` has no part; for studies of
+    collapse, to which this is the shortest way (SimSiam, 2011.10566, figure 2)."""
 
 
 class OptimConfig(Frozen):
