@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jepa_core.config import RunConfig
 from jepa_core.config.loading import read
@@ -12,13 +13,19 @@ from jepa_core.config.tree import owned_sections
 from jepa_core.registry import REGISTRIES, modalities, section_class
 
 
-def read_config(path: str | Path | None = None, overrides: Sequence[str] = (), text: str | None = None) -> RunConfig:
-    """The configuration of a run: its modality's defaults, then its preset, then the file, then the overrides.
+def read_config(
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    text: str | None = None,
+    layers: Sequence[Mapping[str, Any]] = (),
+) -> RunConfig:
+    """The configuration of a run: its modality's defaults, its preset, the file, the layers, then the overrides.
 
     Args:
         path: a YAML file, or None where `text` or the overrides say it all.
         overrides: `--set` texts such as "optim.lr.value=3e-4" or "probes.0.k=10".
         text: the file's content, where it was read already; `path` is then only its name in messages.
+        layers: values over the file, each layer over those before it.
 
     Raises:
         ConfigError: lists every problem of the file and the overrides, each with its dotted path.
@@ -27,7 +34,7 @@ def read_config(path: str | Path | None = None, overrides: Sequence[str] = (), t
     Traceback (most recent call last):
     jepa_core.errors.ConfigError: modality.name: modality 'nothing' is not installed. ...
     """
-    return read(path, overrides, text, section_class=section_class, modality=modalities.get)
+    return read(path, overrides, text, layers, section_class=section_class, modality=modalities.get)
 
 
 def versions(config: RunConfig) -> dict[str, str]:

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from jepa_core.config.base import Frozen
+from jepa_core.config.base import Frozen, merge
+from jepa_core.config.loading import expand, parse_overrides
+from jepa_core.config.problems import sentences_of
+from jepa_core.config.text import parse_mapping, read_text
+from jepa_core.errors import ConfigError
+from jepa_core.registry import section_class
 
-Values = Mapping[str, Any]
+LONGEST_NAME = 100
+"""Characters: names are parts of file names."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]*")
+
+
+def is_name(text: str) -> bool:
+    """Whether it can name a base or an arm, and so a folder on any file system."""
+    return bool(_NAME.fullmatch(text)) and len(text) <= LONGEST_NAME and not text.endswith(".")
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise PydanticCustomError(
+            "name",
+            "a name holds letters, digits and . _ = + , - alone, begins with a letter or digit, does not end in a dot, "
+            "and has at most {longest} characters",
+            {"longest": LONGEST_NAME},
+        )
+    return text
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise PydanticCustomError("seeds", "every seed once: a seed that is given twice is one run")
+    return seeds
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""Of a base or an arm."""
+Values = dict[str, Any]
 """Values over dotted keys of a run's configuration, such as `{"masking.ratio": 0.7, "encoder": {"depth": 6}}`."""
 
 
@@ -18,16 +56,16 @@ class BaseConfig(Frozen):
 
     config: str
     """A configuration file, relative to the study file; or `demo NAME`, the built-in demonstration of a modality."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Values = Field(default_factory=dict)
     """Values over it, by dotted key."""
 
 
 class ArmConfig(Frozen):
     """One named choice."""
 
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Values = Field(default_factory=dict)
     """Values over every base, by dotted key."""
-    bases: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    bases: dict[str, Values | None] = Field(default_factory=dict)
     """Values over single bases, by the base's name, laid over `set`; null: the arm does not exist there."""
 
 
@@ -51,21 +89,25 @@ class StudyConfig(Frozen):
 
     title: str = ""
     """The question, in a sentence; the report begins with it."""
-    bases: dict[str, BaseConfig] = Field(min_length=1)
+    bases: dict[Name, BaseConfig] = Field(min_length=1)
     """What is pretrained, by name."""
-    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    axes: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Dotted keys, each with a list of values; together with `combine` they make arms, named after their values."""
     combine: Literal["grid", "zip"] = "grid"
     """`grid`: every combination of the axes' values; `zip`: the first values together, the second ones, and so on."""
-    arms: dict[str, ArmConfig] = Field(default_factory=dict)
-    """Named arms, beside those that the axes make."""
+    arms: dict[Name, ArmConfig] = Field(default_factory=dict)
+    """Named arms; in tables they come before those that the axes make."""
     reference: str = ""
     """The arm that all others are compared with; the first where none is given."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1), AfterValidator(_different)
+    ] = (0, 1, 2)
     """Seeds; all arms of a seed share initial weights, data order and augmentation."""
     match: Literal["steps", "tokens", "flops"] = "steps"
-    """What all arms of a base have in common. `steps`: nothing but the number of updates; `tokens`: also the number of
-    context tokens and of predicted tokens per sample; `flops`: the compute of a run, by more or fewer updates."""
+    """What all arms of a base have in common. `steps`: nothing but the number of updates, unless an arm sets it;
+    `tokens`: also the number of context tokens and of predicted tokens per sample, the largest that all can meet, by
+    random subsets of what an arm's own masking gives; `flops`: the compute of a run, that of the reference, by more or
+    fewer updates."""
     skip_infeasible: bool = False
     """Leave an arm out of a base whose grid it cannot serve, and say so in the table; otherwise that is an error."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -75,3 +117,46 @@ class StudyConfig(Frozen):
     a study that is to be repeated exactly states it."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals; the correction for many comparisons comes on top."""
+
+
+def read_study_config(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """A study file with overrides, `set` and its like spelled out as nested sections.
+
+    Raises:
+        ConfigError: lists every problem of the file, each with its dotted path. What the values mean to a run is not
+            looked at here.
+    """
+    data = merge(
+        _spelled_out(parse_mapping(read_text(path), str(path))),
+        _spelled_out(parse_overrides(overrides)),
+    )
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        see = "jepa config schema --study"
+        raise ConfigError(sentences_of(details, StudyConfig, data, section_class, see), str(path)) from error
+
+
+def _spelled_out(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """A copy in which values over dotted keys are nested, and axes dotted, so that a file and overrides can be merged.
+
+    What has another type than it should is left to the validation.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    match path:
+        case ("bases", _, "set") | ("arms", _, "set") | ("arms", _, "bases", _):
+            return expand(value)
+        case ("axes",):
+            return dict(_axes(value))
+        case _:
+            return {key: _spelled_out(each, (*path, key)) for key, each in value.items()}
+
+
+def _axes(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _axes(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

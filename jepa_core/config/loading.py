@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jepa_core.config.base import merge
-from jepa_core.config.problems import problems_of
+from jepa_core.config.problems import did_you_mean, problems_of
 from jepa_core.config.schema import SectionClass, inside
 from jepa_core.config.text import parse, parse_mapping, read_text
 from jepa_core.config.tree import RunConfig
@@ -23,6 +22,7 @@ def read(
     path: str | Path | None,
     overrides: Sequence[str],
     text: str | None,
+    layers: Sequence[Mapping[str, Any]] = (),
     *,
     section_class: SectionClass,
     modality: Callable[[str], Modality],
@@ -32,7 +32,7 @@ def read(
     if text is None and path is not None:
         text = read_text(path)
     file = {} if text is None else parse_mapping(text, where or "the configuration")
-    data, problems = complete([file, parse_overrides(overrides)], modality)
+    data, problems = complete([file, *layers, parse_overrides(overrides)], modality)
     try:
         config = RunConfig.model_validate(data, context={"section_class": section_class})
     except ValidationError as error:
@@ -78,9 +78,21 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         except ValueError as error:
             problems.append(f"--set '{override}': the value is not valid YAML: {error}. Quotes make it text.")
             continue
-        layer = merge(layer, reduce(lambda inner, key: {key: inner}, reversed(keys), value))
+        layer = merge(layer, expand({path.strip(): value}))
     if problems:
         raise ConfigError(problems)
+    return layer
+
+
+def expand(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer from values over dotted keys, later ones winning.
+
+    >>> expand({"masking.ratio": 0.7, "train": {"steps": 10}, "train.batch_size": 2})
+    {'masking': {'ratio': 0.7}, 'train': {'steps': 10, 'batch_size': 2}}
+    """
+    layer: dict[str, Any] = {}
+    for path, value in values.items():
+        layer = merge(layer, reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value))
     return layer
 
 
@@ -99,9 +111,8 @@ def _modality(name: Any, modality: Callable[[str], Modality]) -> Modality | None
 
 
 def _unknown_preset(preset: str, plugin: Modality) -> str:
-    near = difflib.get_close_matches(preset, plugin.presets, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
     known = ", ".join(plugin.presets) or "none"
+    hint = did_you_mean(preset, plugin.presets)
     return (
         f"preset: '{preset}' is no preset of {plugin.name}.{hint} Known: {known}. See: jepa config show {plugin.name}"
     )

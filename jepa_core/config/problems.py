@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jepa_core.config.schema import Place, SectionClass, inside
@@ -33,22 +33,41 @@ _EXPLAINED = {
 
 
 def problems_of(error: ValidationError, data: dict[str, Any], section_class: SectionClass) -> list[str]:
-    """One sentence per problem, each beginning with its dotted path; `data` is what was validated."""
-    root = Place.of(RunConfig, section_class, data)
+    """One sentence per problem of a run's configuration, each beginning with its dotted path.
+
+    `data` is what was validated.
+    """
     name = inside(inside(data, "modality"), "name")
     details = error.errors(include_url=False)
     unusable = {"missing", "plugin", "section"}
     modality_failed = any(each["loc"] == ("modality",) and each["type"] in unusable for each in details)
+    if modality_failed:  # which would have brought the strategy
+        details = [each for each in details if (each["type"], each["loc"]) != ("missing", ("masking",))]
     see = "jepa plugins list" if modality_failed else f"jepa config show {name}"
+    return sentences_of(details, RunConfig, data, section_class, see)
+
+
+def sentences_of(
+    details: Iterable[ErrorDetails],
+    model: type[BaseModel],
+    data: dict[str, Any],
+    section_class: SectionClass,
+    see: str,
+) -> list[str]:
+    """One sentence per error of `data` as a `model`; each ends with the command that shows what is allowed."""
+    root = Place.of(model, section_class, data)
     sentences: list[str] = []
     for each in details:
-        if modality_failed and each["type"] == "missing" and each["loc"] == ("masking",):
-            continue  # the modality would have brought it
         path = _path(each, data)
-        sentence = _sentence(each, path, root)
         tail = "" if each["type"] == "plugin" else f" See: {see}"
-        sentences.append(f"{dotted(path)}: {sentence}{tail}")
+        sentences.append(f"{dotted(path)}: {_sentence(each, path, root)}{tail}")
     return list(dict.fromkeys(sentences))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that follows a full stop, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -106,6 +125,6 @@ def _unknown_key(key: str, parent: tuple[str | int, ...], root: Place) -> str:
     elsewhere = [dotted(path) for path in root.paths() if path[-1] == key]
     if elsewhere:
         return f"unknown key here. Did you mean {' or '.join(elsewhere[:_MOST_PLACES])}?"
-    if near := difflib.get_close_matches(key, keys, n=1):
-        return f"unknown key. Did you mean '{near[0]}'?"
+    if near := did_you_mean(key, keys):
+        return f"unknown key.{near}"
     return f"unknown key. Allowed: {', '.join(keys)}."

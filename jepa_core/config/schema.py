@@ -98,7 +98,8 @@ class Place:
 
     def _below(self, key: str | int) -> Node | None:
         if isinstance(key, str):
-            return self.node.get("properties", {}).get(key)
+            others = self.node.get("additionalProperties")  # what a mapping holds whose keys are names
+            return self.node.get("properties", {}).get(key) or (others if isinstance(others, dict) else None)
         fixed = self.node.get("prefixItems", ())
         return fixed[key] if key < len(fixed) else self.node.get("items")
 
