@@ -8,6 +8,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from pydantic_core import PydanticCustomError
 
 from jepa_core.config.base import Section
+from jepa_core.config.fields import Auto, Tokens
+from jepa_core.config.tree import MaskingSection
 from jepa_core.plugin import EncoderPlugin, Masking, ObjectivePlugin, ProbePlugin
 
 # width, depth, heads, mlp ratio; "giant" and "gigantic" as in the scaling-ViT paper (2106.04560, Table 2).
@@ -81,6 +83,19 @@ class RandomMaskingConfig(Section):
     """Share of the grid that is hidden; the rest is context."""
     num_targets: int = Field(default=1, ge=1)
     """How many disjoint groups the hidden tokens are divided into."""
+
+
+class LimitedConfig(Section):
+    """Another strategy's masks, cut down to budgets by random subsets: for comparisons at equal numbers of tokens."""
+
+    name: Literal["limited"] = "limited"
+    """The registered name."""
+    of: MaskingSection = RandomMaskingConfig()
+    """A masking section: the strategy whose masks are cut."""
+    context_tokens: Tokens | tuple[Tokens, ...] | Auto = "auto"
+    """Context tokens per sample in every mask view, or one number for each view. `auto`: all that there are."""
+    target_tokens: Tokens | tuple[Tokens, ...] | Auto = "auto"
+    """Predicted tokens in every target block, or one number for the blocks of each view. `auto`: all that there are."""
 
 
 class ObjectiveConfig(Section):
@@ -170,6 +185,9 @@ class KnnProbeConfig(Section):
 vit = EncoderPlugin("vit", ViTConfig, "jepa_core.nn.vit:Transformer", "pre-norm ViT on any token grid")
 random = Masking(
     "random", RandomMaskingConfig, "jepa_core.masking.unstructured:RandomMasking", "unstructured masking, any grid"
+)
+limited = Masking(
+    "limited", LimitedConfig, "jepa_core.masking.limited:Limited", "another strategy's masks, cut to token budgets"
 )
 l2 = ObjectivePlugin("l2", L2Config, "jepa_core.objectives:L2", "squared error")
 l1 = ObjectivePlugin("l1", L1Config, "jepa_core.objectives:L1", "absolute error")

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from jepa_audio.masking_configs import CurriculumConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView, SampleRandom
-from jepa_core.masking.budget import random_subset
+from jepa_core.masking.limited import cut, require_steady
 from jepa_core.masking.nested import build_nested
 from jepa_core.plugin import MaskingStrategy
-from jepa_core.types import SampleKey, TokenBudget, TokenGrid
+from jepa_core.types import TokenBudget, TokenGrid
 
 _EASY, _HARD = range(2)
 
@@ -65,49 +63,21 @@ class Curriculum:
             streams = random.rows(rows).fork(number)
             for place, (view, budget) in enumerate(zip(self._strategies[number](streams), self.budgets, strict=True)):
                 context, targets = views[place]
-                context[rows], targets[rows] = _thinned(view, budget, streams.fork(place))
+                short = cut(view, budget, streams, place)
+                context[rows], targets[rows] = short.context.numpy(), short.targets.numpy()
         return tuple(MaskView.of(*each) for each in views)
 
 
 def _require_alike(strategies: Mapping[str, MaskingStrategy]) -> None:
     """Raise ConfigError unless the strategies have as many views, and lengths that do not depend on the batch."""
+    require_steady(strategies)
     views = {key: len(strategy.budgets) for key, strategy in strategies.items()}
-    problems = [
-        f"masking.{key}: its masks have other lengths in every batch, so they cannot be mixed with others. "
-        "Take its token budget: `equal_length: budget`, and a `preset` that has one."
-        for key, strategy in strategies.items()
-        if not all(_lengths(strategy, batch) == strategy.budgets for batch in (1, 8))
-    ]
     if len(set(views.values())) > 1:
         counts = " and ".join(f"masking.{key} has {count}" for key, count in views.items())
-        problems.append(f"masking.hard: it must have as many mask views as masking.easy, and {counts}.")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _lengths(strategy: MaskingStrategy, batch: int) -> tuple[TokenBudget, ...]:
-    views = strategy(SampleRandom.of(0, [SampleKey(0, index) for index in range(batch)]))
-    return tuple(TokenBudget(view.context.shape[1], *view.targets.shape[1:]) for view in views)
+        raise ConfigError(f"masking.hard: it must have as many mask views as masking.easy, and {counts}.")
 
 
 def _smaller(one: TokenBudget, other: TokenBudget) -> TokenBudget:
     return TokenBudget(
         min(one.context, other.context), min(one.num_targets, other.num_targets), min(one.target, other.target)
     )
-
-
-def _thinned(view: MaskView, budget: TokenBudget, random: SampleRandom) -> tuple[Any, Any]:
-    """Context and targets of a view, cut to the budget: some of the blocks, and in each some of the tokens."""
-    context = _some(random, view.context.numpy(), budget.context)
-    targets = view.targets.numpy()
-    blocks = _some(random, np.tile(np.arange(targets.shape[1]), (len(targets), 1)), budget.num_targets)
-    return context, _some(random, np.take_along_axis(targets, blocks[..., None], axis=1), budget.target)
-
-
-def _some(
-    random: SampleRandom, cells: Int64[np.ndarray, "batch *sets cells"], count: int
-) -> Int64[np.ndarray, "batch *sets {count}"]:
-    """A random subset of the last axis, in its order; all of it where that is as long."""
-    if cells.shape[-1] == count:
-        return cells
-    return np.take_along_axis(cells, random_subset(random, np.ones(cells.shape, dtype=np.bool_), count), axis=-1)
