@@ -9,21 +9,30 @@ from typing import Self
 
 
 class Interruption:
-    """Within the context the first SIGINT or SIGTERM is only noted; a second one ends the program at once."""
+    """Within the context the first SIGINT or SIGTERM is only noted; a second one ends the program at once.
 
-    def __init__(self) -> None:
-        """Nothing is installed before the context is entered."""
+    One object may be entered again inside of its own context: who runs several things in a row sees what they noted.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        """Nothing is installed before the context is entered; to a `patient` one, more signals say nothing new."""
         self.signal: signal.Signals | None = None
+        self._patient, self._depth = patient, 0
         self._before: dict[signal.Signals, object] = {}
 
+    def ask(self) -> None:
+        """Note the wish without a signal."""
+        self.signal = self.signal or signal.SIGTERM
+
     def _note(self, number: int, _where: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is not None and not self._patient:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
     def __enter__(self) -> Self:
         """Install the handlers; only the main thread may, elsewhere (a notebook's worker thread) nothing changes."""
-        if threading.current_thread() is threading.main_thread():
+        self._depth += 1
+        if self._depth == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -31,6 +40,8 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put back what was there."""
-        for number, handler in self._before.items():
+        """Put back what was there, at the end of the outermost context."""
+        self._depth -= 1
+        while self._depth == 0 and self._before:
+            number, handler = self._before.popitem()
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]

@@ -141,16 +141,19 @@ class Trainer:
             lines.append(f"continuing after step {self.state.step}")
         return lines
 
-    def train(self) -> Literal["done", "interrupted"]:
-        """Train to the last step, or until Ctrl-C or SIGTERM; either way the last step gets a checkpoint."""
+    def train(self, interruption: Interruption | None = None) -> Literal["done", "interrupted"]:
+        """Train to the last step, or until Ctrl-C or SIGTERM; either way the last step gets a checkpoint.
+
+        `interruption` is given where the caller runs more than this, and is to know that it was asked to stop.
+        """
         steps, every = self.config.train.steps, self.config.checkpoint.every
         before, begin = self.state.seconds, time.perf_counter()
         self.state.wrapped.train()
         self._start_trackers()
         log, stop = MetricsLog(self.run.metrics_path), False
-        with log, Interruption() as interruption, closing(self._batches()) as batches:
+        with log, interruption or Interruption() as noted, closing(self._batches()) as batches:
             while self.state.step < steps and not stop:
-                stop = self._update(batches, interruption, log)
+                stop = self._update(batches, noted, log)
                 self.state.seconds = before + time.perf_counter() - begin
                 if self.state.step % every == 0 or self.state.step == steps or stop:
                     self.state.save(self.run)

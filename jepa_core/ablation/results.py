@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from jepa_core.ablation.cells import Study
-from jepa_core.collapse import Verdict
+from jepa_core.ablation.cells import Cell, Study
+from jepa_core.ablation.folder import CellState, StudyFolder
+from jepa_core.checkpoint import RunFolder, read_state
+from jepa_core.collapse import METRICS, Verdict, verdict
+from jepa_core.config.text import config_hash
+from jepa_core.errors import CheckpointError, JepaError
+from jepa_core.evaluation import Correct, read_correct
+from jepa_core.evaluation.outcome import ITEMS
+from jepa_core.metrics import read_log
+from jepa_core.planning import Plan, plan
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,127 @@ class StudyResults:
 
     study: Study
     measurements: tuple[Measurement, ...]
+    """Of finished cells, in the study's order; a baseline that several arms share is here once, under the arm that
+    measured it."""
     facts: tuple[CellFacts, ...]
     unfinished: Mapping[str, str]
     """Cells without a result, by name, and why: waiting, running, or what went wrong."""
+    baselines: Mapping[tuple[str, str, int, str], str] = field(default_factory=dict[tuple[str, str, int, str], str])
+    """(base, arm, seed, representation) to the arm whose measurement of `random` or `raw` holds for it too."""
 
 
 def read_results(study: Study, folder: Path) -> StudyResults:
     """Read the cells' folders below `folder`; what is damaged is unfinished, with the reason."""
-    raise NotImplementedError
+    place = StudyFolder(folder)
+    states, wanted, plans = place.states(study), place.wanted(study), _Plans()
+    measurements: list[Measurement] = []
+    facts: list[CellFacts] = []
+    unfinished: dict[str, str] = {}
+    tested: dict[str, list[int]] = {}
+    for cell in study.cells:
+        try:
+            found = _measurements(study, cell, place, states[cell.name], wanted[cell.name])
+            _require_same_samples(cell, place, tested)
+            fact = _facts(cell, place, plans)
+        except JepaError as error:
+            unfinished[cell.name] = " ".join(str(error).split())
+        else:
+            measurements += found
+            facts.append(fact)
+    return StudyResults(study, tuple(measurements), tuple(facts), unfinished, place.baselines(study))
+
+
+def _measurements(
+    study: Study, cell: Cell, place: StudyFolder, state: CellState, wanted: tuple[str, ...]
+) -> list[Measurement]:
+    """Everything that a cell is to measure; raises CheckpointError where it is not there."""
+    if state.state != "done":
+        raise CheckpointError(_why(state))
+    found, headings = place.evaluation(cell), study.config.evaluation.headings
+    assert found is not None
+    correct = read_correct(place.run(cell).path)
+    return [
+        Measurement(
+            base=cell.base,
+            arm=cell.arm,
+            seed=cell.seed,
+            heading=result["heading"],
+            probe=result["probe"],
+            representation=result["representation"],
+            accuracy=result["accuracy"],
+            correct=_items(correct, result, place.run(cell)),
+        )
+        for result in found["results"]
+        if result["representation"] in wanted and (not headings or result["heading"] in headings)
+    ]
+
+
+def _why(state: CellState) -> str:
+    match state.state:
+        case "failed":
+            return state.note
+        case "interrupted" | "running":
+            return f"{state.state}, after step {state.step} of {state.steps}"
+        case _:
+            return state.state
+
+
+def _items(correct: Mapping[str, Correct], result: Mapping[str, Any], run: RunFolder) -> Correct:
+    key = f"{result['heading']}/{result['probe']}/{result['representation']}"
+    if key not in correct or len(correct[key]) != result["num_test"]:
+        raise CheckpointError(f"{run.path / ITEMS}: does not fit eval.json. Remove both: the cell is measured anew.")
+    return correct[key]
+
+
+def _require_same_samples(cell: Cell, place: StudyFolder, tested: dict[str, list[int]]) -> None:
+    """Raise CheckpointError where a cell could not read the test samples that the first one of its base could."""
+    found = place.evaluation(cell)
+    assert found is not None
+    unreadable = [each["index"] for each in found["unreadable"]["probe_test"]]
+    if tested.setdefault(cell.base, unreadable) != unreadable:
+        raise CheckpointError(
+            f"{place.run(cell).path / 'eval.json'}: other test samples were unreadable than in other cells of "
+            f"{cell.base}, so they cannot be compared. Mend the files, remove eval.json, and continue with --resume."
+        )
+
+
+class _Plans:
+    """What `jepa plan` says of a configuration: the same for every seed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Plan] = {}
+
+    def of(self, cell: Cell) -> Plan:
+        key = config_hash(cell.config.model_copy(update={"seed": 0}))
+        if key not in self._known:
+            self._known[key] = plan(cell.config)
+        return self._known[key]
+
+
+def _facts(cell: Cell, place: StudyFolder, plans: _Plans) -> CellFacts:
+    """What became of a cell that is done; raises CheckpointError where its checkpoint is damaged."""
+    run, planned = place.run(cell), plans.of(cell)
+    state, rows = read_state(run.find()), read_log(run.metrics_path)
+    measured = [row for row in rows if "collapse/warnings" in row]
+    steps = cell.config.train.steps
+    if not rows:
+        raise CheckpointError(f"{run.metrics_path}: is gone or empty. Remove the cell's folder to run it anew.")
+    return CellFacts(
+        base=cell.base,
+        arm=cell.arm,
+        seed=cell.seed,
+        folder=run.path,
+        config_hash=config_hash(cell.config),
+        steps=state["step"],
+        seconds=state["seconds"],
+        flops=planned.flops.run,
+        context_tokens=planned.context_tokens,
+        predicted_tokens=sum(view.num_targets * view.target for view in planned.views),
+        parameters=planned.parameters.encoder + planned.parameters.predictor,
+        verdict=verdict(measured, cell.config.collapse, steps),
+        collapse={name: measured[-1].get(f"collapse/{name}") for name in METRICS} if measured else {},
+        loss=rows[-1]["loss"],
+        curve=tuple((row["step"], row["loss"]) for row in rows),
+        versions=state["versions"],
+        device=state["device"],
+    )
