@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Literal
 
-from jepa_core.ablation.results import StudyResults
+from jepa_core.ablation.answers import Answers, BySeed, Place, paired
+from jepa_core.ablation.findings import differed, finding
+from jepa_core.ablation.intervals import contrast, holm
+from jepa_core.ablation.results import CellFacts, StudyResults
+
+_WORST_FIRST = ("collapsed", "suspicious", "unknown", "healthy")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm minus the reference, paired by seed and test sample."""
+    """An arm minus the reference, paired by seed and test sample.
+
+    The primary metrics of all bases are one family of comparisons, so that the chance of any false claim in a study's
+    finding is bounded; every other metric is one by its name. With one seed the intervals are [-1, 1]: how much the
+    seed matters is unknown.
+    """
 
     value: float
     """Mean over seeds of the difference of accuracies."""
@@ -19,12 +30,15 @@ class Difference:
     """Bounds of the interval at the study's level, for this comparison alone."""
     high: float
     adjusted_low: float
-    """Bounds that hold for all comparisons of a metric at once."""
+    """Bounds that hold for all comparisons of the family at once (Bonferroni's)."""
     adjusted_high: float
     p: float
     """Two-sided, of no difference."""
     adjusted_p: float
-    """Holm's, over all comparisons of the family."""
+    """Holm's, over the same family. It may pass where the adjusted interval holds zero: what stands is the interval's
+    to say."""
+    same_answers: bool = False
+    """Not one answer differs, with any seed: as far as was measured, the two are the same."""
 
     @property
     def stands(self) -> bool:
@@ -43,6 +57,7 @@ class Row:
     accuracies: Mapping[int, float]
     """By seed."""
     mean: float
+    """Over seeds."""
     std: float | None
     """Over seeds, of the sample; None for one seed."""
     difference: Difference | None
@@ -50,8 +65,9 @@ class Row:
     minus_random: Difference | None
     """To the same network never trained; None without baselines. (A family of its own.)"""
     normalised_gain: float | None
-    """(arm - random) / (best - random), best being the best arm's mean: modalities can share one figure. None without
-    baselines, or where no arm is above random."""
+    """(arm - random) / (best - random), best being the best arm's mean: modalities can share one figure. Where arms
+    have different untrained networks, random is the reference's. None without baselines, or where no arm is above
+    random."""
     random: float | None
     """Mean accuracy of the untrained encoder."""
     raw: float | None
@@ -102,5 +118,120 @@ class Analysis:
 
 
 def analyse(results: StudyResults) -> Analysis:
-    """All numbers of the report; a function of the results alone, bit for bit."""
-    raise NotImplementedError
+    """All numbers of the report; a function of the results alone, bit for bit.
+
+    Raises:
+        ConfigError: `evaluation.primary` names a metric that was not measured.
+        DataError: cells of one base were measured on different test samples.
+    """
+    answers = Answers.of(results)
+    rows, facts = _rows(answers), _facts(results)
+    return Analysis(
+        results=results,
+        rows=rows,
+        facts=facts,
+        primary=answers.primary,
+        differed={base: differed([each for each in facts if each.base == base]) for base in results.study.config.bases},
+        finding=finding(results, rows, facts, answers.primary),
+    )
+
+
+def _rows(answers: Answers) -> tuple[Row, ...]:
+    differences = _differences(answers, answers.references())
+    gains = _differences(answers, answers.random)
+    means = {place: _mean(measured) for place, measured in answers.arms.items()}
+    random, raw = (
+        {place: _mean(measured) for place, measured in found.items() if measured}
+        for found in (answers.random, answers.raw)
+    )
+    scales = {(place.base, place.metric): _scale(answers, place, means, random) for place in answers.arms}
+    return tuple(
+        Row(
+            base=place.base,
+            arm=place.arm,
+            metric=place.metric,
+            accuracies={seed: each.accuracy for seed, each in measured.items()},
+            mean=means[place],
+            std=stdev(each.accuracy for each in measured.values()) if len(measured) > 1 else None,
+            difference=differences.get(place),
+            minus_random=gains.get(place),
+            normalised_gain=_normalised(means[place], scales[place.base, place.metric]),
+            random=random.get(place),
+            raw=raw.get(place),
+        )
+        for place, measured in answers.arms.items()
+    )
+
+
+def _mean(measured: BySeed) -> float:
+    return fmean(each.accuracy for each in measured.values())
+
+
+def _scale(
+    answers: Answers, place: Place, means: Mapping[Place, float], random: Mapping[Place, float]
+) -> tuple[float, float] | None:
+    """What a normalised gain of 0 and of 1 stand for, by the metric of `place`; None without a baseline.
+
+    Where arms have different untrained networks, 0 is the reference's.
+    """
+    arms = [other for other in answers.arms if other[:2] == place[:2]]
+    origins = [arm for arm in (place._replace(arm=answers.study.reference), *arms) if arm in random]
+    return (random[origins[0]], max(means[arm] for arm in arms)) if origins else None
+
+
+def _normalised(mean: float, scale: tuple[float, float] | None) -> float | None:
+    if scale is None or scale[1] <= scale[0]:
+        return None
+    return (mean - scale[0]) / (scale[1] - scale[0])
+
+
+def _differences(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, Difference]:
+    """Every arm minus its counterpart in `others`, each family corrected for the number of its comparisons."""
+    error = 1 - answers.study.config.confidence
+    pairs = {place: paired(answers.arms[place], other) for place, other in others.items()}
+    contrasts = {place: contrast(*pair) for place, pair in pairs.items() if pair is not None}
+    families: dict[str, list[Place]] = {}
+    for place in contrasts:
+        families.setdefault(answers.family(place), []).append(place)
+    found: dict[Place, Difference] = {}
+    for family in families.values():
+        p_values = [contrasts[place].p_value() for place in family]
+        for place, p, adjusted in zip(family, p_values, holm(p_values), strict=True):
+            own, together = contrasts[place].interval(error), contrasts[place].interval(error / len(family))
+            same = contrasts[place].disagreements == 0
+            found[place] = Difference(contrasts[place].value, *own, *together, p, adjusted, same)
+    return found
+
+
+def _facts(results: StudyResults) -> tuple[ArmFacts, ...]:
+    study = results.study
+    cells = {
+        (base, arm): sorted((f for f in results.facts if (f.base, f.arm) == (base, arm)), key=lambda fact: fact.seed)
+        for base in study.config.bases
+        for arm in study.arms
+    }
+    return tuple(_arm_facts(base, arm, found) for (base, arm), found in cells.items() if found)
+
+
+def _arm_facts(base: str, arm: str, cells: Sequence[CellFacts]) -> ArmFacts:
+    def mean(name: str) -> float:
+        return fmean(getattr(cell, name) for cell in cells)
+
+    def measured(name: str) -> float | None:
+        values = [value for cell in cells if (value := cell.collapse.get(name)) is not None]
+        return fmean(values) if values else None
+
+    return ArmFacts(
+        base=base,
+        arm=arm,
+        seeds=len(cells),
+        verdict=min((cell.verdict.state for cell in cells), key=_WORST_FIRST.index),
+        reasons=tuple(dict.fromkeys(reason for cell in cells for reason in cell.verdict.reasons)),
+        verdicts={cell.seed: cell.verdict.state for cell in cells},
+        target_rank=measured("target_rank"),
+        target_std=measured("target_std"),
+        **{
+            name: mean(name)
+            for name in ("seconds", "flops", "steps", "context_tokens", "predicted_tokens", "parameters")
+        },
+    )

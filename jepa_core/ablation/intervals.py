@@ -1,0 +1,113 @@
+"""Paired differences over seeds and test items, with intervals that hold with three seeds.
+
+Seeds and items are crossed: every seed's networks answer the same items. A difference varies with the seed, which is
+chance of training, and with the items, which are a sample of all that could be asked. What a bootstrap over both would
+find in the limit has a closed form (Owen, 2007, "The pigeonhole bootstrap"), so nothing is resampled and no number
+depends on a generator. How the two parts become an interval is where three seeds are treacherous;
+docs/ablation-statistics.md has the reasons, the formulas and the measured coverage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy.special import stdtrit
+
+_LEAST_LOG_P = math.log(1e-300)
+_HALVINGS = 80  # of that range: the bounds then are one float apart
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The mean of paired differences of accuracies, and how far chance moves it."""
+
+    value: float
+    """Mean over seeds and items, in [-1, 1]."""
+    seeds: int
+    items: int
+    disagreements: int
+    """Pairs of answers, of seeds x items, of which one is right."""
+    seed_variance: float
+    """Of `value`, from one set of seeds to another; the share of seed and item together is in it. 0 with one seed,
+    which cannot show it."""
+    item_variance: float
+    """Of `value`, from one set of items to another, beyond that share."""
+
+    def half_width(self, error: float) -> float:
+        """Half of the interval that misses the truth in a share `error` of all studies; in (0, 1).
+
+        The square is t(seeds - 1)^2 times the one variance plus t(items - 1)^2 times the other (Banerjee, 1960), whose
+        error is at most the nominal one for every ratio of the two. Infinite with one seed or one item.
+        """
+        if min(self.seeds, self.items) < 2:
+            return math.inf
+        return math.hypot(
+            _quantile(self.seeds - 1, error) * math.sqrt(self.seed_variance),
+            _quantile(self.items - 1, error) * math.sqrt(self.item_variance),
+        )
+
+    def interval(self, error: float) -> tuple[float, float]:
+        """`value` plus and minus the half width, within [-1, 1]."""
+        half = self.half_width(error)
+        return max(-1.0, self.value - half), min(1.0, self.value + half)
+
+    def p_value(self) -> float:
+        """The largest error for which the interval does not reach zero; 1 for no difference and with one seed."""
+        size = abs(self.value)
+        if size == 0 or min(self.seeds, self.items) < 2:
+            return 1.0
+        low, high = _LEAST_LOG_P, 0.0  # the half width falls from infinity to 0 between them
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self.half_width(math.exp(middle)) < size:
+                high = middle
+            else:
+                low = middle
+        return math.exp(high)
+
+
+def contrast(left: Bool[np.ndarray, "seeds items"], right: Bool[np.ndarray, "seeds items"]) -> Contrast:
+    """`left` minus `right`: which answers were right, by seed and item, each pair of rows from the same seed.
+
+    Two items more, one that `left` alone and one that `right` alone answers, count for the variance over items, as in
+    the interval for a single pair of networks (Bonett and Price, 2012): a few items on which nothing differs do not
+    prove that nothing ever will.
+    """
+    differences: Int[np.ndarray, "seeds items"] = left.astype(np.int64) - right
+    seeds, items = differences.shape
+    by_seed, by_item = differences.sum(1), differences.sum(0)  # integers: exact in any order
+    total = int(by_seed.sum())
+    count, disagreements = seeds * items, int((differences**2).sum())
+    if min(seeds, items) < 2:
+        return Contrast(total / count, seeds, items, disagreements, 0.0, 0.0)
+    over_seeds = (int((by_seed**2).sum()) - total**2 / seeds) / items  # sums of squares, as in a two-way table
+    over_items = (int((by_item**2).sum()) - total**2 / items) / seeds
+    interaction = max(0.0, disagreements - total**2 / count - over_seeds - over_items) / ((seeds - 1) * (items - 1))
+    smoothed = (int((by_item**2).sum()) + 2 * seeds**2 - total**2 / (items + 2)) / seeds**2
+    item_variance = smoothed / ((items + 1) * (items + 2)) - interaction / count
+    return Contrast(
+        value=total / count,
+        seeds=seeds,
+        items=items,
+        disagreements=disagreements,
+        seed_variance=max(0.0, over_seeds) / (seeds - 1) / count,
+        item_variance=max(0.0, item_variance),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family, adjusted so that the chance of any false claim is bounded (Holm, 1979); in their order."""
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def _quantile(freedom: int, error: float) -> float:
+    """Of Student's t, two-sided; the lower tail, because 1 - error / 2 has no room for small errors."""
+    return -float(stdtrit(freedom, error / 2))
