@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from jepa_core.config import RunConfig
+from jepa_core.config.compare import changes
 from jepa_core.config.text import to_yaml
 from jepa_core.config.tree import CheckpointConfig
 from jepa_core.errors import CheckpointError, UsageError
@@ -243,16 +244,9 @@ def load_optimizer(optimizer: Optimizer, model: nn.Module, tensors: Tensors) -> 
         optimizer.state[like][key] = value.to(like.device) if value.ndim == 0 else _matched(value, like)
 
 
-def config_differences(saved: Mapping[str, Any], given: Mapping[str, Any], path: str = "") -> list[str]:
+def config_differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """Dotted paths at which two dumped configurations differ, with both values."""
-    lines: list[str] = []
-    for key in dict.fromkeys([*saved, *given]):
-        old, new, here = saved.get(key), given.get(key), f"{path}{key}"
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += config_differences(old, new, f"{here}.")
-        elif old != new:
-            lines.append(f"{here}: {old!r} in the checkpoint, {new!r} given")
-    return lines
+    return [f"{each.path}: {each.old!r} in the checkpoint, {each.new!r} given" for each in changes(saved, given)]
 
 
 MAY_CHANGE = (

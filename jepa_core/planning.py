@@ -157,6 +157,36 @@ class Plan:
         return sum(view.context for view in self.views)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run computes: the part of a plan that is counted fastest."""
+
+    views: tuple[TokenBudget, ...]
+    """Context and target tokens of a sample in each mask view."""
+    parameters: Parameters
+    """How large it is."""
+    flops: Flops
+    """How much it computes."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens per sample that the context encoder sees, over all views."""
+        return sum(view.context for view in self.views)
+
+    @property
+    def predicted_tokens(self) -> int:
+        """Tokens per sample that are predicted, over all views and blocks; a cell in two blocks counts twice."""
+        return sum(view.num_targets * view.target for view in self.views)
+
+
+def work(config: RunConfig) -> Work:
+    """Count tokens, parameters and FLOPs; raises as `plan`, allocates nothing."""
+    parts = Parts.of(config)
+    with torch.device("meta"):
+        model = parts.model()
+    return Work(tuple(parts.masking.budgets), _parameters(parts, model), _flops(parts, model))
+
+
 def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
     """Estimate a run; raises ConfigError or PluginError for a configuration that cannot work, allocates nothing."""
     parts = Parts.of(config)

@@ -14,6 +14,7 @@ from jepa_core.ablation.arms import Arm, arms_of
 from jepa_core.ablation.matching import Matched, match
 from jepa_core.ablation.study import StudyConfig, read_study_config
 from jepa_core.config import RunConfig
+from jepa_core.config.compare import Change, choices
 from jepa_core.config.text import read_text
 from jepa_core.errors import ConfigError, PluginError, PluginIncompatible, UsageError
 from jepa_core.model import Parts
@@ -75,6 +76,8 @@ class Study:
     """The study file."""
     bases: Mapping[str, RunConfig] = field(default_factory=dict)
     """What every arm of a base starts from, resolved, by the base's name."""
+    changes: Mapping[Place, tuple[Change, ...]] = field(default_factory=dict)
+    """How an arm differs from its base, before `match`, by (base, arm)."""
     matched: Mapping[Place, str] = field(default_factory=dict)
     """What `match` changed, in words, by (base, arm); nothing where it changed nothing."""
 
@@ -115,6 +118,11 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         absent=found.absent,
         path=path,
         bases={name: base.config for name, base in bases.items()},
+        changes={
+            (name, arm): tuple(choices(base.config, own))
+            for name, base in bases.items()
+            for arm, own in found.configs[name].items()
+        },
         matched={(base, arm): each.words for base in bases for arm, each in matched[base].items() if each.words},
     )
 

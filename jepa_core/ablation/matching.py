@@ -15,7 +15,7 @@ from jepa_core.config import RunConfig
 from jepa_core.config.text import to_yaml
 from jepa_core.errors import ConfigError
 from jepa_core.model import Parts
-from jepa_core.planning import plan
+from jepa_core.planning import work
 from jepa_core.recipes import read_config
 from jepa_core.types import TokenBudget
 
@@ -130,7 +130,7 @@ def shared_out(total: int, parcels: Sequence[Parcel]) -> list[int]:
 
 
 def _match_flops(arms: Mapping[str, RunConfig], reference: str) -> dict[str, Matched]:
-    flops = {name: plan(config).flops for name, config in arms.items()}
+    flops = {name: work(config).flops for name, config in arms.items()}
     matched: dict[str, Matched] = {}
     for name, config in arms.items():
         before, after = config.train.steps, max(1, round(flops[reference].run / flops[name].step))
