@@ -154,6 +154,8 @@ class Modality(ABC):
     """Axes of the grid that a report draws upwards, the first cell at the bottom, where others run downwards."""
     formats: ClassVar[Sequence[WeightFormat]] = ()
     """Layouts of other programs that `jepa import` and `jepa export` translate."""
+    suffixes: ClassVar[Sequence[str]] = ()
+    """Endings of the files that `open` finds in a folder, such as ".wav"; `jepa plugins check` damages some of each."""
 
     @abstractmethod
     def grid(self, config: Any) -> TokenGrid:
@@ -229,6 +231,13 @@ class Modality(ABC):
     def demo(self) -> str | None:
         """The YAML text of `jepa demo NAME`, or None where there is no built-in data."""
         return None
+
+    def sample(self) -> str | None:
+        """The YAML text of the smallest run on built-in data, for `jepa plugins check`; the demo's by default.
+
+        The number of steps does not matter: a few are taken. Data that takes long to make, or a large encoder, does.
+        """
+        return self.demo()
 
     def doctor(self) -> Sequence[Finding]:
         """What `jepa doctor` says of this modality's own needs, such as decoders; raises nothing."""

@@ -1,0 +1,78 @@
+"""From a registered name to the outcomes of its checks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import get_args
+
+from jepa_core.config.loading import parse_overrides
+from jepa_core.errors import PluginNotFound, UsageError
+from jepa_core.registry import REGISTRIES
+from jepa_core.supply import Kind
+from jepa_core.testing.checks import Case, Check, Outcome, checks_in, run
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_MODULES: Mapping[Kind, tuple[str, ...]] = {
+    "modality": ("modality", "modality_data", "modality_shown", "modality_training"),
+    "masking": ("masking",),
+    "objective": ("objective",),
+    "encoder": ("encoder",),
+    "probe": ("probe",),
+}
+"""Where the checks of a kind are, in the order in which they run; the first module also has the kind's case."""
+
+
+def checks_for(kind: Kind) -> tuple[Check, ...]:
+    """All checks of a kind of plugin, cheap ones first."""
+    modules = [import_module(f"jepa_core.testing.{name}") for name in ("common", *_MODULES[kind])]
+    return tuple(check for module in modules for check in checks_in(module, kind))
+
+
+def case_of(kind: Kind, name: str, *, text: str | None = None, overrides: Sequence[str] = ()) -> Case:
+    """What the checks of a registered name are given.
+
+    Args:
+        kind: what it is.
+        name: the registered name.
+        text: the YAML of a configuration to check it with, instead of the smallest one that the plugin comes with.
+        overrides: as `--set`, such as "masking.ratio=0.5"; a probe's are under "probe".
+
+    Raises:
+        PluginError: the name is unknown, or cannot be used.
+        ConfigError: an override is none.
+    """
+    registry = REGISTRIES[kind]
+    plugin = registry.get(name)
+    (supplier,) = registry.suppliers(name)
+    case = getattr(import_module(f"jepa_core.testing.{_MODULES[kind][0]}"), f"{kind.capitalize()}Case")
+    values = parse_overrides(overrides)
+    return case(kind=kind, name=name, plugin=plugin, target=supplier.target, text=text, overrides=values)
+
+
+def check_plugin(kind: Kind, name: str, *, text: str | None = None, overrides: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Run all checks of a registered name, one after the other; see `case_of` for the arguments."""
+    case = case_of(kind, name, text=text, overrides=overrides)
+    for check in checks_for(kind):
+        yield run(check, case)
+
+
+def kinds_of(name: str, kind: str | None = None) -> tuple[Kind, ...]:
+    """The kinds in which a name is registered, or the wanted one.
+
+    Raises:
+        UsageError: there is no such kind.
+        PluginNotFound: nobody supplies the name.
+    """
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
+    found = tuple(each for each in KINDS if kind in (None, each) and name in REGISTRIES[each].names())
+    if not found and kind is not None:
+        REGISTRIES[kind].get(name)  # raises, and says what is installed
+    if not found:
+        known = [each for registry in REGISTRIES.values() for each in registry.names()]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise PluginNotFound(f"no plugin of any kind is called '{name}'.{hint} Installed names: jepa plugins list")
+    return found

@@ -1,0 +1,146 @@
+"""Checks of a modality: what it plans, its grid and its tokenizer."""
+
+from __future__ import annotations
+
+import torch
+
+from jepa_core.config.text import dump
+from jepa_core.errors import ConfigError
+from jepa_core.nn.tokens import take_tokens
+from jepa_core.recipes import read_config
+from jepa_core.testing.checks import CheckFailed, NotApplicable, require
+from jepa_core.testing.modality_case import SEED, WIDTH, ModalityCase
+
+__all__ = ["ModalityCase"]
+
+CLOSE = 1e-4
+"""Largest difference of two ways to compute a token, relative to the largest value: rounding, in fp32."""
+LOCAL = 0.5
+"""Largest share of a signal that one token may react to; front ends whose windows overlap stay far below it."""
+FEWEST_CELLS = 4
+"""On a smaller grid one token may well be half of the signal."""
+
+
+def check_planning_needs_no_torch(case: ModalityCase) -> None:
+    """`grid` and `signal_shape` compute the same everywhere, without torch or NumPy, so that plans are instant.
+
+    To mend: compute both from the section alone, in plain Python, with no import of torch or NumPy on the way.
+    """
+    grid, shape, heavy = case.planned
+    require(not heavy, f"expected plain Python, found that grid or signal_shape imported {', '.join(heavy)}")
+    found, wanted = (grid, shape), (case.grid, case.shape)
+    require(found == wanted, f"expected {wanted}, found {found} in a fresh interpreter")
+
+
+def check_defaults_and_presets_are_valid(case: ModalityCase) -> None:
+    """With its defaults, and with each preset, `modality: {name: ...}` is a whole configuration.
+
+    To mend: see what the message names; defaults must bring a masking strategy, and a value in `defaults` or `presets`
+    is spelled as in a file.
+    """
+    fields = case.plugin.Config.model_fields.items()
+    given = {key: getattr(case.section, key) for key, field in fields if field.is_required()}
+    for preset in (None, *case.plugin.presets):
+        values = {"preset": preset, "modality": {"name": case.name, **given}}
+        try:
+            read_config(text=dump(values))
+        except ConfigError as error:
+            raise CheckFailed(f"expected preset {preset!r} to be valid, found {error}") from error
+
+
+def check_demo_is_valid(case: ModalityCase) -> None:
+    """What `jepa demo` runs, and the smaller run that is checked, are configurations of this modality.
+
+    To mend: try the text that `demo` and `sample` return: jepa config validate FILE
+    """
+    texts = [text for text in (case.plugin.demo(), case.plugin.sample()) if text is not None]
+    if not texts:
+        raise NotApplicable("it has no built-in data (Modality.demo)")
+    for text in texts:
+        try:
+            found = read_config(text=text).modality.name
+        except ConfigError as error:
+            raise CheckFailed(f"expected a valid configuration, found {error}") from error
+        require(found == case.name, f"expected a configuration of '{case.name}', found one of '{found}'")
+
+
+def check_weight_formats_load(case: ModalityCase) -> None:
+    """Every layout in `formats` has a name of its own and an implementation that can be imported.
+
+    To mend: spell `implementation` as "package.module:Class", and import optional packages inside its methods.
+    """
+    formats = case.plugin.formats
+    if not formats:
+        raise NotApplicable("it translates no weights of other programs (Modality.formats)")
+    names = [each.name for each in formats]
+    require(len(set(names)) == len(names), f"expected different names, found {', '.join(names)}")
+    for each in formats:
+        try:
+            found = each.load()
+        except (ImportError, AttributeError) as error:
+            raise CheckFailed(f"'{each.name}': expected {each.implementation} to exist, found {error}") from error
+        require(callable(found), f"expected {each.implementation} to be a class, found {found!r}")
+
+
+def check_one_token_per_cell(case: ModalityCase) -> None:
+    """The tokenizer gives (batch, cells of the grid, width) for signals of `signal_shape`.
+
+    To mend: cut the signal into exactly the cells that `grid` counts, flatten them in row-major order, and project
+    each to `width` channels.
+    """
+    found = tuple(case.tokenizer()(case.noise, None).shape)
+    wanted = (len(case.noise), case.grid.num_tokens, WIDTH)
+    require(found == wanted, f"expected tokens {wanted} on the grid {case.grid}, found {found}")
+
+
+def check_kept_tokens_equal_the_gathered_ones(case: ModalityCase) -> None:
+    """Tokens of kept cells are those that the whole signal has there, in the order of `keep`, also where it repeats.
+
+    To mend: cut into cells first, then `take_tokens(cells, keep)`, then project; add positions in the encoder, not in
+    the tokenizer, or take them by `keep` too.
+    """
+    cells, tokenizer = case.grid.num_tokens, case.tokenizer()
+    generator = torch.Generator().manual_seed(SEED)
+    order = torch.stack([torch.randperm(cells, generator=generator) for _ in case.noise])
+    keep = torch.cat([order[:, : max(1, cells // 2)], order[:, :2]], dim=1)  # shuffled, and some of them twice
+    with torch.no_grad():
+        found, wanted = tokenizer(case.noise, keep), take_tokens(tokenizer(case.noise, None), keep)
+    require(found.shape == wanted.shape, f"expected {tuple(wanted.shape)}, found {tuple(found.shape)}")
+    gap, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()
+    require(
+        gap <= CLOSE * largest,
+        f"expected the same tokens with and without `keep`, found differences up to {gap:.3g}, where the largest value "
+        f"is {largest:.3g}",
+    )
+
+
+def check_hidden_cells_do_not_leak(case: ModalityCase) -> None:
+    """A token reacts to its own part of the signal, so that the context holds nothing of the cells that are hidden.
+
+    To mend: let no statistic, attention or convolution of the tokenizer reach over the whole signal; normalise in the
+    transform, and mix tokens in the encoder, which sees only kept ones.
+    """
+    if case.grid.num_tokens < FEWEST_CELLS:
+        raise NotApplicable(f"the grid {case.grid} has fewer than {FEWEST_CELLS} cells")
+    signal = case.noise.clone().requires_grad_(True)
+    for cell in (0, case.grid.num_tokens - 1):
+        tokens = case.tokenizer()(signal, torch.full((len(signal), 1), cell))
+        (gradient,) = torch.autograd.grad(tokens.square().sum(), signal)
+        share = (gradient != 0).float().mean().item()
+        require(
+            share <= LOCAL,
+            f"expected the token of cell {cell} to react to at most {LOCAL:.0%} of the signal, found {share:.0%}",
+        )
+
+
+def check_tokenizer_state_round_trip(case: ModalityCase) -> None:
+    """A tokenizer with the saved state of another one computes the same tokens.
+
+    To mend: keep every weight as an nn.Parameter or buffer of a registered submodule (nn.ModuleList, not a list), and
+    let nothing that matters depend on how a new module is initialised.
+    """
+    trained, fresh = case.tokenizer(SEED), case.tokenizer(SEED + 1)
+    fresh.load_state_dict(trained.state_dict())
+    with torch.no_grad():
+        gap = (trained(case.noise, None) - fresh(case.noise, None)).abs().max().item()
+    require(gap == 0, f"expected equal tokens after loading state_dict, found differences up to {gap:.3g}")
