@@ -1,0 +1,1 @@
+"""Plugins for jepa-core; the modules that entry points name import neither torch nor NumPy."""
