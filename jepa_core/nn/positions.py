@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from jepa_core.errors import ConfigError
+from jepa_core.masking import seed_of
 from jepa_core.nn.tokens import places_of
 from jepa_core.types import TokenGrid
 
@@ -80,11 +81,17 @@ class Positions(nn.Module):
     table: Tensor
 
     def __init__(self, kind: AbsoluteKind, grid: TokenGrid, width: int) -> None:
-        """A fixed table is no parameter and no part of a checkpoint: it follows from the grid."""
+        """A fixed table is no parameter and no part of a checkpoint: it follows from the grid.
+
+        A learned one begins with random numbers of its own: they follow from the seed of torch's global generator and
+        take none from it, so that the other weights are the same under every kind of positions.
+        """
         super().__init__()
         if kind == "learned":
             self.table = nn.Parameter(torch.empty(grid.num_tokens, width))
-            nn.init.trunc_normal_(self.table, std=0.02)
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed_of(torch.initial_seed(), *self.table.shape))
+                nn.init.trunc_normal_(self.table, std=0.02)
         else:
             table = sincos_table(grid, width, half_first=kind == "sincos_half_first")
             self.register_buffer("table", table, persistent=False)
