@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+    from rich.table import Table
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration file.", show_default=False)]
 Overrides = Annotated[
@@ -63,6 +64,18 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table for a rich console, without lines: the first column to the left, all others to the right."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"\n{title}", title_justify="left", title_style="bold", box=None, pad_edge=False, show_edge=False
+    )
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
 
 
 class Progress:

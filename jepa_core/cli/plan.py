@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, ConfigPath, Overrides
+from jepa_core.cli.common import AsJson, ConfigPath, Overrides, plain_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,21 +70,10 @@ def show(plan: Plan, console: Console) -> None:
     )
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title=f"\n{title}", title_justify="left", title_style="bold", box=None, pad_edge=False, show_edge=False
-    )
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    return table
-
-
 def _networks(plan: Plan) -> Table:
     """Parameters and tokens."""
     size = plan.parameters
-    table = _table("Networks", "", "parameters", "tokens per sample")
+    table = plain_table("Networks", "", "parameters", "tokens per sample")
     asked = " + ".join(f"{view.num_targets} x {view.target:,}" for view in plan.views)
     shown = f"{plan.tokens:,}" if plan.target_input == "all" else f"{asked} of {plan.tokens:,}"
     table.add_row("target encoder", _millions(size.encoder), f"{shown} ({plan.grid})")
@@ -96,7 +85,7 @@ def _networks(plan: Plan) -> Table:
 def _work(plan: Plan) -> Table:
     """FLOPs."""
     flops, batch = plan.flops, plan.batch_size
-    table = _table("Work", "", "TFLOP", "")
+    table = plain_table("Work", "", "TFLOP", "")
     table.add_row("target encoder, forward", _tera(flops.target), "per sample")
     table.add_row("context encoder, forward", _tera(flops.context), "per sample")
     table.add_row("predictor, forward", _tera(flops.predictor), "per sample")
@@ -107,7 +96,7 @@ def _work(plan: Plan) -> Table:
 
 def _room(memory: Memory, available: float) -> Table:
     """Memory of one device."""
-    table = _table("Memory of one device (estimate)", "", "GiB", "")
+    table = plain_table("Memory of one device (estimate)", "", "GiB", "")
     table.add_row("weights", _gib(memory.weights), "fp32")
     table.add_row("target encoder", _gib(memory.target), "fp32")
     table.add_row("gradients", _gib(memory.gradients), "fp32")
@@ -124,7 +113,7 @@ def _room(memory: Memory, available: float) -> Table:
 
 def _schedule(plan: Plan) -> Table:
     """Learning rate, weight decay and momentum on the way."""
-    table = _table("Schedule", "", "step", "learning rate", "weight decay", "EMA momentum")
+    table = plain_table("Schedule", "", "step", "learning rate", "weight decay", "EMA momentum")
     for moment in plan.schedule:
         values = (f"{moment.lr:.3g}", f"{moment.weight_decay:.3g}", f"{moment.momentum:.6g}")
         table.add_row(moment.when, f"{moment.step:,}", *values)
