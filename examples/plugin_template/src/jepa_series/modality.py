@@ -13,7 +13,7 @@ from jepa_core.plugin import Modality, Source, Split, Transform
 from jepa_core.types import TokenGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     import numpy as np
@@ -45,16 +45,20 @@ class SeriesConfig(FileSection):
     clips: int = Field(default=1, ge=1)
     """Evaluation: evenly spaced clips of every recording, the middle where it is 1."""
 
-    mean: tuple[float, ...] = ()
-    """Subtracted from the values, one per channel or one for all. Empty: those of the built-in data; other data states
-    its own, which `jepa stats CONFIG` measures."""
-    std: tuple[float, ...] = ()
+    mean: tuple[float, ...] | None = None
+    """Subtracted from the values, one per channel or one for all. The built-in data has its own; for other data
+    `jepa stats CONFIG` measures it, with `std`, and nothing trains without."""
+    std: tuple[float, ...] | None = None
     """What the values are divided by after that, in the same form."""
 
     @field_validator("mean", "std")
     @classmethod
-    def _has_statistics(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        return complete_statistics(value, info, BUILTIN_STATISTICS, usual={})
+    def _one_per_channel_or_one_for_all(
+        cls, value: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        if value is None and not info.data.get("builtin"):
+            return None
+        return complete_statistics(value or (), info, BUILTIN_STATISTICS, usual={})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -73,6 +77,7 @@ class Series(Modality):
         "features": {"concatenate": ["channel"]},  # the mean over channels would mix what each of them says
     }
     unnormalised: ClassVar[Mapping[str, Any]] = {"mean": (0.0,), "std": (1.0,)}
+    suffixes: ClassVar[Sequence[str]] = (".npy", ".txt")
 
     def grid(self, config: SeriesConfig) -> TokenGrid:
         """A token per channel and patch, for example 6 x 10."""
@@ -108,6 +113,8 @@ class Series(Modality):
         from jepa_core.crops import Normalise
         from jepa_series.signals import EvaluationClips, TrainingClip
 
+        assert config.mean is not None, "whoever trains or evaluates calls require_statistics first"
+        assert config.std is not None
         normalise = Normalise(config.mean, config.std)
         if train:
             return TrainingClip(config.length, normalise)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from jepa_core.errors import UnreadableSample
+from jepa_core.errors import ConfigError, UnreadableSample
 from jepa_series.builtin import PIECE, TEST_PEOPLE, archive, pieces
 from jepa_series.modality import BUILTIN_STATISTICS, SeriesConfig, series
 from jepa_series.signals import BAND, STEP, read_recording
@@ -42,6 +43,14 @@ def test_the_statistics_of_the_built_in_data_are_those_of_the_people_to_learn_fr
     mean, std = BUILTIN_STATISTICS["shoulder-exercises"]
     assert values.mean(0) == pytest.approx(mean, abs=1e-3)
     assert values.std(0) == pytest.approx(std, rel=1e-3)
+
+
+def test_other_data_must_state_its_statistics_before_anything_is_trained():
+    with pytest.raises(ConfigError, match=r"modality.mean and modality.std: null"):
+        series.require_statistics(section(builtin=None))
+    series.require_statistics(section(builtin=None, mean=(0.0,), std=(1.0,)))
+    with pytest.raises(ValidationError, match=r"one number per channel \(6\) or one for all"):
+        section(mean=(1.0, 2.0))
 
 
 def test_a_training_clip_begins_anywhere_and_follows_its_generator():
