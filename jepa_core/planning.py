@@ -182,16 +182,14 @@ class Work:
 def work(config: RunConfig) -> Work:
     """Count tokens, parameters and FLOPs; raises as `plan`, allocates nothing."""
     parts = Parts.of(config)
-    with torch.device("meta"):
-        model = parts.model()
+    model = _networks(parts)
     return Work(tuple(parts.masking.budgets), _parameters(parts, model), _flops(parts, model))
 
 
 def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
     """Estimate a run; raises ConfigError or PluginError for a configuration that cannot work, allocates nothing."""
     parts = Parts.of(config)
-    with torch.device("meta"):
-        model = parts.model()
+    model = _networks(parts)
     train, flops = config.train, _flops(parts, model)
     memory = _memory(parts, model, machine)
     seconds = flops.run / (machine.devices * machine.tflops * 1e12 * machine.utilisation)
@@ -211,6 +209,12 @@ def plan(config: RunConfig, machine: Machine = Machine()) -> Plan:
         schedule=tuple(_schedule(config)),
         advice=tuple(_advice(config, memory, flops, machine)),
     )
+
+
+def _networks(parts: Parts) -> JEPA:
+    """Without values, and without gradients: FlopCounterMode fails on parameters that a module returns as they are."""
+    with torch.device("meta"):
+        return parts.model().requires_grad_(False)
 
 
 def _parameters(parts: Parts, model: JEPA) -> Parameters:

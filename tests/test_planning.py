@@ -60,6 +60,12 @@ def test_targets_with_a_gradient_are_counted_with_their_backward_pass_and_kept_f
     assert {moment.momentum for moment in flowing.schedule} == {flowing.half_life_samples} == {0.0}
 
 
+def test_every_kind_of_positions_can_be_planned():
+    plans = [plan(toy_config(f"encoder.positions={kind}")) for kind in ("sincos", "learned", "rope")]
+    assert len({planned.flops.run for planned in plans}) == 1
+    assert plans[1].parameters.encoder == plans[0].parameters.encoder + 36 * 32
+
+
 def test_recomputing_activations_costs_one_more_forward_pass():
     flops = plan(toy_config("encoder.activation_checkpointing=true")).flops
     assert flops.step == 16 * (flops.target + 4 * (flops.context + flops.predictor))
