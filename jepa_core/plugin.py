@@ -154,8 +154,6 @@ class Modality(ABC):
     """Axes of the grid that a report draws upwards, the first cell at the bottom, where others run downwards."""
     formats: ClassVar[Sequence[WeightFormat]] = ()
     """Layouts of other programs that `jepa import` and `jepa export` translate."""
-    suffixes: ClassVar[Sequence[str]] = ()
-    """Endings of the files that `open` finds in a folder, such as ".wav"; `jepa plugins check` damages some of each."""
 
     @abstractmethod
     def grid(self, config: Any) -> TokenGrid:
@@ -172,6 +170,10 @@ class Modality(ABC):
     @abstractmethod
     def open(self, config: Any, path: str) -> Source:
         """The samples of a folder, file or manifest given on the command line (`jepa embed`)."""
+
+    def suffixes(self) -> Sequence[str]:
+        """Endings of the files that `open` finds in a folder, such as ".npy": `jepa plugins check` damages some."""
+        return ()
 
     @abstractmethod
     def transform(self, config: Any, train: bool) -> Transform:

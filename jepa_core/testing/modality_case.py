@@ -131,9 +131,8 @@ class ModalityCase(Case):
         require(bool(found), f"expected samples of pretraining, found {len(dataset)} of which the first are unreadable")
         return [SampleKey(epoch, index) for epoch in (0, 1) for index in found]
 
-    @cached_property
     def raw(self) -> list[Any]:
-        """The samples of `keys` as the source reads them."""
+        """The samples of `keys` as the source reads them; anew each time, for they may be handles to be used once."""
         source = self.source()
         return [source.read(index) for index in dict.fromkeys(key.index for key in self.keys)]
 
@@ -141,7 +140,7 @@ class ModalityCase(Case):
     def evaluated(self) -> list[Tensor]:
         """The same as evaluation preprocesses them."""
         transform = self.plugin.transform(self.config.modality, train=False)
-        return [transform(raw, torch.Generator().manual_seed(SEED)) for raw in self.raw]
+        return [transform(raw, torch.Generator().manual_seed(SEED)) for raw in self.raw()]
 
     @cached_property
     def signals(self) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from jepa_core.config.text import dump, parse
 from jepa_core.data import SignalDataset
 from jepa_core.errors import JepaError
 from jepa_core.plugin import Labels
+from jepa_core.testing.attempts import generators_moved_by
 from jepa_core.testing.checks import CheckFailed, NotApplicable, require
 from jepa_core.testing.elsewhere import SPLITS
 from jepa_core.testing.fresh import Failure
@@ -83,24 +82,14 @@ def check_samples_follow_their_seed(case: ModalityCase) -> None:
 
 
 def check_global_random_numbers_are_left_alone(case: ModalityCase) -> None:
-    """Reading and preprocessing samples neither seeds nor uses the random numbers of Python, NumPy or torch.
+    """Reading and preprocessing samples neither seeds nor uses the random numbers of NumPy or torch.
 
     To mend: replace torch.rand(...) by torch.rand(..., generator=generator), and seed nothing; where a library insists
     on its global generator, draw its parameters yourself.
     """
-    before = _random_states()
     dataset = case.dataset()
-    for key in case.keys:
-        dataset[key]
-    after = _random_states()
-    used = [name for name in before if before[name] != after[name]]
-    require(not used, f"expected the global random numbers as they were, found a change in those of {', '.join(used)}")
-
-
-def _random_states() -> dict[str, bytes]:
-    numpy = np.random.get_state()  # noqa: NPY002 - the state of the global generator, which others may use
-    states = {"Python": random.getstate(), "NumPy": numpy, "torch": torch.get_rng_state().tolist()}
-    return {name: pickle.dumps(state) for name, state in states.items()}
+    moved = " and ".join(generators_moved_by(lambda: [dataset[key] for key in case.keys]))
+    require(not moved, f"expected the global random numbers as they were, found that those of {moved} moved")
 
 
 def check_training_signals_have_the_stated_shape(case: ModalityCase) -> None:
@@ -138,7 +127,7 @@ def check_evaluation_is_deterministic(case: ModalityCase) -> None:
     To mend: build a transform without random crops, flips or noise where `train` is false.
     """
     transform = case.plugin.transform(case.config.modality, train=False)
-    for number, (raw, signal) in enumerate(zip(case.raw, case.evaluated, strict=True)):
+    for number, (raw, signal) in enumerate(zip(case.raw(), case.evaluated, strict=True)):
         again = transform(raw, torch.Generator().manual_seed(SEED + 1))
         gap = (again - signal).abs().max().item()
         require(gap == 0, f"sample {number}: expected one signal, found differences up to {gap:.3g} by the generator")
@@ -185,9 +174,9 @@ def check_damaged_files_are_unreadable_samples(case: ModalityCase) -> None:
     To mend: catch what the decoder raises, in `read` or in the transform, and `raise UnreadableSample(path, reason)`;
     check what it returns, for some decoders make an empty or a grey sample of a damaged file.
     """
-    if not case.plugin.suffixes:
+    if not case.plugin.suffixes():
         raise NotApplicable("it does not say which files it reads (Modality.suffixes)")
-    for suffix in case.plugin.suffixes:
+    for suffix in case.plugin.suffixes():
         for what, content in DAMAGED.items():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, f"damaged{suffix}")

@@ -63,7 +63,7 @@ def check_player_keeps_to_its_size(case: ModalityCase) -> None:
 
     To mend: make it smaller, coarser or shorter until it fits, or return None.
     """
-    players = [case.plugin.player(case.section, raw, PLAYER_BYTES) for raw in case.raw]
+    players = [case.plugin.player(case.section, raw, PLAYER_BYTES) for raw in case.raw()]
     if all(player is None for player in players):
         raise NotApplicable("it plays nothing (Modality.player)")
     for number, player in enumerate(players):

@@ -50,7 +50,7 @@ def test_the_picture_moves_where_the_name_says(direction: int):
 
 
 def test_files_are_real_and_show_what_was_rendered(few: Path):
-    source = builtin.source(test=True, read=open_video)
+    source = builtin.source("moving-fashion", test=True, read=open_video)
     picture, direction, start = builtin.plan(test=True)
     assert len(source) == 16
     for index in (0, 7):
@@ -64,16 +64,26 @@ def test_files_are_real_and_show_what_was_rendered(few: Path):
     assert source.labels["content"].names[5] == "Sandal"
 
 
+def test_the_small_data_set_is_the_beginning_of_the_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JEPA_CACHE", str(tmp_path))
+    for test, count in ((False, 32), (True, 16)):
+        source = builtin.source("moving-fashion-small", test=test, read=open_video)
+        folder = Path(source.where(0)).parent
+        assert folder.parent.name == "moving-fashion-small-1"
+        assert (len(source), len(list(folder.iterdir()))) == (count, count)
+        assert (source.labels["motion"].ids == builtin.plan(test)[1][:count]).all()
+
+
 def test_without_libx264_the_remedy_is_named(few: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     with pytest.raises(MissingDependency, match="pip install --force-reinstall --only-binary :all: av"):
-        builtin.source(test=True, read=open_video)
+        builtin.source("moving-fashion", test=True, read=open_video)
 
 
 def test_files_are_written_once(few: Path):
-    first = builtin.source(test=False, read=open_video).where(0)
+    first = builtin.source("moving-fashion", test=False, read=open_video).where(0)
     written = Path(first).stat().st_mtime_ns
-    assert Path(builtin.source(test=False, read=open_video).where(0)).stat().st_mtime_ns == written
+    assert Path(builtin.source("moving-fashion", test=False, read=open_video).where(0)).stat().st_mtime_ns == written
     assert sorted(path.name for path in Path(first).parents[1].iterdir()) == ["train"]  # and nothing half done
 
 

@@ -65,6 +65,12 @@ class AudioModality(Modality):
 
         return open_path(path, SOUNDS, partial(open_sound, rate=config.sample_rate), config.labels)
 
+    def suffixes(self) -> Sequence[str]:
+        """Of sound files."""
+        from jepa_audio.decoding import SOUNDS
+
+        return SOUNDS.suffixes
+
     def transform(self, config: AudioConfig, train: bool) -> Transform:
         """A random clip at a random loudness; or evenly spaced clips as they are."""
         from jepa_audio.frontend import Spectrogram

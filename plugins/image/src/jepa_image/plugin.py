@@ -70,6 +70,12 @@ class ImageModality(Modality):
 
         return open_path(path, IMAGES, partial(read_pixels, channels=config.channels), config.labels)
 
+    def suffixes(self) -> Sequence[str]:
+        """Of images, and of arrays of measurements."""
+        from jepa_image.decoding import IMAGES
+
+        return IMAGES.suffixes
+
     def transform(self, config: ImageConfig, train: bool) -> Transform:
         """Random crop and mirror, or resize and centre crop; both normalise."""
         from jepa_core.crops import Normalise

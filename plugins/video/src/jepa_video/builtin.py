@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ SIDE, FRAMES, SPEED, RATE = 32, 12, 4, 12
 TEST_PICTURES = 500
 """The first of the pictures; the other 2,000 are for training. No picture is in both."""
 VIDEOS_PER_PICTURE = 2
+COUNTS = {"moving-fashion": (None, None), "moving-fashion-small": (32, 16)}
+"""How many of the training and of the test videos are in each built-in data set; None for all."""
 _VERSION = 1
 """Part of the cache folder's name: another rendering gets another folder."""
 
@@ -76,25 +79,26 @@ def render(
     return np.stack([np.roll(field, tuple(shift), (0, 1)) for shift in shifts])
 
 
-def source(test: bool, read: Read) -> FileSource:
-    """4,000 training videos, or 1,000 test videos, with two headings of labels: motion and content.
+def source(name: str, test: bool, read: Read) -> FileSource:
+    """4,000 training videos, or 1,000 test videos, or the first of them, with two headings: motion and content.
 
     Raises:
         DataError: where the files cannot be written.
     """
-    picture, direction, _ = plan(test)
+    count = COUNTS[name][test]
+    picture, direction, _ = (values[:count] for values in plan(test))
     ids = pictures()[1][picture]
     split = "test" if test else "train"
-    folder = cached_folder(f"moving-fashion-{_VERSION}/{split}", partial(_write, test=test))
+    folder = cached_folder(f"{name}-{_VERSION}/{split}", partial(_write, test=test, count=count))
     names = PathTable.of(f"{number:04}.mp4" for number in range(len(picture)))
     labels = {"motion": Labels(direction.astype(np.int64), MOTION), "content": Labels(ids, CONTENT)}
     return FileSource(str(folder), names, read, labels)
 
 
-def _write(folder: Path, test: bool) -> None:
-    """Encode every video of a split."""
+def _write(folder: Path, test: bool, count: int | None) -> None:
+    """Encode the first videos of a split, or all."""
     images, _ = pictures()
-    for number, (picture, direction, start) in enumerate(zip(*plan(test), strict=True)):
+    for number, (picture, direction, start) in enumerate(islice(zip(*plan(test), strict=True), count)):
         encode(folder / f"{number:04}.mp4", render(images[picture], direction, start))
 
 

@@ -12,8 +12,9 @@ from jepa_core.config.files import FileSection
 
 USUAL_STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 """By number of channels: those of ImageNet."""
-BUILTIN_STATISTICS = {"moving-fashion": ((0.2218,), (0.3314,))}
-"""Mean and standard deviation of the training part of each built-in data set."""
+_MOVING_FASHION = ((0.2218,), (0.3314,))
+BUILTIN_STATISTICS = {"moving-fashion": _MOVING_FASHION, "moving-fashion-small": _MOVING_FASHION}
+"""Mean and standard deviation of the training part of each built-in data set; of a part of it, those of the whole."""
 
 Backend = Literal["decord", "torchcodec", "pyav"]
 
@@ -29,8 +30,9 @@ class VideoConfig(FileSection):
 
     name: Literal["video"] = "video"
     """The registered name."""
-    builtin: Literal["moving-fashion"] | None = None
-    """Data that comes with the package, with its own splits, in place of the three paths."""
+    builtin: Literal["moving-fashion", "moving-fashion-small"] | None = None
+    """Data that comes with the package, with its own splits, in place of the three paths. The small one is the first 32
+    training and 16 test videos of the other: for tries, not for results."""
     decoder: Backend | Literal["auto"] = "auto"
     """What decodes; `auto` takes PyAV, which is always installed: it is the fastest, and refuses most damaged frames,
     where decord gives others without a word."""

@@ -69,7 +69,7 @@ class VideoModality(Modality):
 
         read = _reader(config)
         if config.builtin:
-            videos = builtin.source(split == "probe_test", read)
+            videos = builtin.source(config.builtin, split == "probe_test", read)
         else:
             videos = split_source(config, split, KINDS[config.picture_folders], read)
         return ClipSource(videos, config.pretrain_clips) if split == "pretrain" else videos
@@ -80,6 +80,12 @@ class VideoModality(Modality):
         from jepa_video.sources import KINDS
 
         return open_path(path, KINDS[config.picture_folders], _reader(config), config.labels)
+
+    def suffixes(self) -> Sequence[str]:
+        """Of videos, and of pictures, which are clips that stand still."""
+        from jepa_video.sources import VIDEOS
+
+        return VIDEOS.suffixes
 
     def transform(self, config: VideoConfig, train: bool) -> Transform:
         """A random clip, crop and mirror, the same for all frames; or evenly spaced clips and the centre."""
@@ -137,6 +143,10 @@ class VideoModality(Modality):
         from importlib import resources
 
         return resources.files("jepa_video").joinpath("demo.yaml").read_text(encoding="utf-8")
+
+    def sample(self) -> str:
+        """The demo on few videos, for rendering them all takes a minute."""
+        return self.demo().replace("builtin: moving-fashion", "builtin: moving-fashion-small")
 
     def doctor(self) -> Sequence[Finding]:
         """Which decoders work here, and why others do not."""
