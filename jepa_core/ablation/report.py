@@ -1,0 +1,221 @@
+"""The report of a study: one self-contained HTML file that begins with the finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jepa_core.ablation import sentences
+from jepa_core.ablation.analysis import Analysis, ArmFacts, Row
+from jepa_core.ablation.cells import Cell, Study
+from jepa_core.ablation.figures import Forest, HeatCell, forest, heat_map, learning_curves, legend
+from jepa_core.ablation.results import CellFacts, StudyResults
+from jepa_core.collapse import EXPLANATIONS
+from jepa_core.config.text import config_hash, to_yaml
+from jepa_core.report import words
+from jepa_core.report.gather import config_differences
+from jepa_core.report.page import environment, require_folder, write_page
+from jepa_core.report.words import Finding
+
+SECTIONS = (
+    ("results", "Results"),
+    ("gains", "Normalised gain"),
+    ("differences", "Differences"),
+    ("curves", "Learning curves"),
+    ("collapse", "Collapse"),
+    ("cost", "Cost"),
+    ("unequal", "What differed anyway"),
+    ("missing", "Missing"),
+    ("numbers", "All numbers"),
+    ("reproduce", "Reproduce"),
+)
+"""Anchor and name of every section, in order."""
+
+_HASH_DIGITS = 12
+_FILTERS: Mapping[str, Callable[..., object]] = {
+    "interval": sentences.interval,
+    "bounds": sentences.bounds,
+    "tick": sentences.tick,
+    "p": sentences.p_value,
+    "compute": sentences.compute,
+    "alone": sentences.alone,
+    "by_seed": sentences.by_seed,
+    "duration": words.duration,
+    "count": sentences.whole,
+}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One arm on one base in the table of results."""
+
+    row: Row | None
+    judgement: sentences.Judgement | None
+    tags: list[sentences.Tag]
+    heat: HeatCell | None
+    absent: str
+    """Why there is no number, or ""."""
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the page says of one base."""
+
+    name: str
+    metric: str
+    """The primary one; "" where nothing was measured."""
+    num_test: int
+    rows: list[Row]
+    """By arm, of the primary metric."""
+    finding: Finding
+    forest: Forest | None
+    facts: list[ArmFacts]
+    reference: ArmFacts | None
+    """What the reference cost."""
+    differed: Sequence[str]
+    metrics: list[tuple[str, list[Row]]]
+    """Every metric with its rows."""
+    changes: list[tuple[str, list[tuple[str, list[Any]]]]]
+    """Every arm, and where its configuration differs from the reference's: key, and the two values."""
+    cells: list[tuple[Cell, CellFacts | None]]
+
+
+def write_study_report(analysis: Analysis, out: Path, command: str = "") -> Path:
+    """Write the report of a study, finished or not.
+
+    Args:
+        analysis: what the finished cells show.
+        out: the HTML file; its folder exists.
+        command: the command line that ran the study; by default `jepa ablate` with the study's name.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        UsageError: there is no such folder, or the file cannot be written.
+    """
+    require_folder(out)
+    study = analysis.results.study
+    return write_page(_render(analysis, command or words.command("jepa", "ablate", f"{study.name}.yaml")), out)
+
+
+def _render(analysis: Analysis, command: str) -> str:
+    results = analysis.results
+    study, bases = results.study, [_base(analysis, name) for name in results.study.config.bases]
+    templates = environment("ablation")
+    templates.filters.update(_FILTERS)
+    return templates.get_template("study.html.j2").render(
+        title=study.config.title or study.name,
+        study=study,
+        scope=sentences.scope(analysis),
+        finding=analysis.finding,
+        how_to_read=sentences.how_to_read(study),
+        judgements=sentences.judgements(),
+        bases=bases,
+        collapsed=[(each.base, each.arm) for each in analysis.facts if each.verdict == "collapsed"],
+        table=[(arm, [_entry(analysis, base, arm) for base in bases]) for arm in study.arms],
+        controls=_controls(bases),
+        sections=SECTIONS,
+        legend=legend(study.arms),
+        curves=learning_curves(analysis),
+        explanations=EXPLANATIONS,
+        unfinished=results.unfinished,
+        origin=_origin(results),
+        command=command,
+        study_yaml=to_yaml(study.config),
+        hash_digits=_HASH_DIGITS,
+    )
+
+
+def _base(analysis: Analysis, name: str) -> _Base:
+    results, metric = analysis.results, analysis.primary.get(name, "")
+    study = results.study
+    own = [row for row in analysis.rows if row.base == name]
+    metrics = [(each, [row for row in own if row.metric == each]) for each in dict.fromkeys(row.metric for row in own)]
+    rows = dict(metrics).get(metric, [])
+    num_test = _num_test(results, name, metric)
+    facts = [each for each in analysis.facts if each.base == name]
+    cells = [cell for cell in study.cells if cell.base == name]
+    done = {(each.arm, each.seed): each for each in results.facts if each.base == name}
+    return _Base(
+        name=name,
+        metric=metric,
+        num_test=num_test,
+        rows=rows,
+        finding=sentences.base_finding(rows, study.reference, num_test),
+        forest=forest(rows, study.reference),
+        facts=facts,
+        reference=next((each for each in facts if each.arm == study.reference), None),
+        differed=analysis.differed.get(name, ()),
+        metrics=metrics,
+        changes=_changes(study, cells),
+        cells=[(cell, done.get((cell.arm, cell.seed))) for cell in cells],
+    )
+
+
+def _num_test(results: StudyResults, base: str, metric: str) -> int:
+    """How many test samples a metric was measured on."""
+    return max(
+        (len(each.correct) for each in results.measurements if (each.base, each.metric) == (base, metric)), default=0
+    )
+
+
+def _changes(study: Study, cells: Sequence[Cell]) -> list[tuple[str, list[tuple[str, list[Any]]]]]:
+    """Where every arm's configuration differs from the reference's, by the first seed."""
+    first = {cell.arm: cell for cell in reversed(cells)}
+    if study.reference not in first:
+        return []
+    reference = first[study.reference].config
+    others = [arm for arm in study.arms if arm in first and arm != study.reference]
+    return [(arm, config_differences([reference, first[arm].config])) for arm in others]
+
+
+def _entry(analysis: Analysis, base: _Base, arm: str) -> _Entry:
+    results = analysis.results
+    study = results.study
+    row = next((row for row in base.rows if row.arm == arm), None)
+    if row is None:
+        absent = study.absent.get((base.name, arm), "no cell of this arm has a result")
+        return _Entry(None, None, [], None, absent)
+    facts = next((each for each in base.facts if each.arm == arm), None)
+    remarks = sentences.tags(row, facts, len(study.config.seeds))
+    return _Entry(row, sentences.judge(row, study.reference), remarks, heat_map([row])[base.name, arm], "")
+
+
+def _controls(bases: Sequence[_Base]) -> list[tuple[str, list[str]]]:
+    """The lines under the table of results: the untrained encoder and the raw input on every base."""
+    lines = [
+        ("never trained", [sentences.shown_range([row.random for row in base.rows]) for base in bases]),
+        ("raw input", [sentences.shown_range([row.raw for row in base.rows]) for base in bases]),
+    ]
+    return [(name, values) for name, values in lines if any(values)]
+
+
+def _origin(results: StudyResults) -> list[tuple[str, str]]:
+    """Where the numbers come from: the study's terms, and the machines and packages of its cells."""
+    config = results.study.config
+    sources = [f"{name}: {base.config}" for name, base in config.bases.items()]
+    probes = ", ".join(config.evaluation.probes) or "those of the base"
+    return [
+        ("bases", "; ".join(sources)),
+        ("seeds", ", ".join(map(str, config.seeds))),
+        ("match", config.match),
+        ("probes", f"{probes}, on the {config.evaluation.encoder} encoder"),
+        ("intervals", f"{config.confidence:.0%}"),
+        ("study, SHA-256", config_hash(config)[:_HASH_DIGITS]),
+        ("threads per cell", str(config.threads or "cores divided by jobs")),
+        ("devices", "; ".join(_counted([each.device for each in results.facts if each.device])) or "not stated"),
+        ("versions", "; ".join(_counted([_versions(each.versions) for each in results.facts])) or "not stated"),
+    ]
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _counted(values: Sequence[str]) -> list[str]:
+    """The different values; where there are several, each with the number of its cells."""
+    kinds = [value for value in dict.fromkeys(values) if value]
+    return kinds if len(kinds) < 2 else [f"{value} ({values.count(value)} cells)" for value in kinds]

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import jepa_core
+from jepa_core.ablation.analysis import ArmFacts, Difference, Row
+from jepa_core.ablation.figures import Axis, direction, forest, heat_map, legend
+from jepa_core.ablation.sentences import (
+    NOT_ABOVE_RANDOM,
+    base_finding,
+    bounds,
+    by_seed,
+    compute,
+    interval,
+    judge,
+    p_value,
+    shown_range,
+    tags,
+)
+from jepa_core.report.charts import NUM_COLOURS
+
+
+def difference(value: float, half: float = 0.02, p: float = 0.2) -> Difference:
+    return Difference(value, value - half / 2, value + half / 2, value - half, value + half, p, min(1.0, 2 * p))
+
+
+def row(arm: str, accuracies: tuple[float, ...], against: Difference | None = None) -> Row:
+    return Row(
+        base="waves",
+        arm=arm,
+        metric="direction/linear",
+        accuracies=dict(enumerate(accuracies)),
+        mean=sum(accuracies) / len(accuracies),
+        std=0.01,
+        difference=against,
+        minus_random=difference(0.2),
+        normalised_gain=0.5,
+        random=0.5,
+        raw=0.6,
+    )
+
+
+REFERENCE = row("half", (0.70, 0.72))
+BETTER = row("rows", (0.80, 0.84), difference(0.11))
+OPEN = row("most", (0.71, 0.72), difference(0.005))
+FACTS = ArmFacts("waves", "rows", 2, "healthy", (), {0: "healthy", 1: "healthy"}, 0.5, 0.9, 60, 1e12, 10, 18, 18, 900)
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "said"),
+    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "open"), (0.02, 0.02, "open"), (0.0, 0.0, "equal")],
+)
+def test_the_adjusted_interval_alone_decides(value: float, half: float, said: str) -> None:
+    assert direction(difference(value, half)) == said
+    narrow = replace(difference(value, half), low=value, high=value, p=0.0, adjusted_p=0.0)
+    assert direction(narrow) == said
+
+
+def test_a_forest_plot_holds_every_interval_every_seed_and_zero() -> None:
+    plot = forest([REFERENCE, BETTER, OPEN], "half")
+    assert plot is not None
+    assert [line.arm for line in plot.lines] == ["rows", "most"]
+    assert plot.lines[0].seeds == pytest.approx((0.10, 0.12))
+    places = [plot.axis.at(value) for line in plot.lines for value in (line.difference.adjusted_low, *line.seeds)]
+    assert all(0 < place < 1 for place in [*places, plot.axis.at(0.0)])
+    assert plot.axis.at(-0.015) == pytest.approx(0.05 / 1.1)  # five hundredths of air to each side
+    assert 0.0 in plot.axis.ticks
+
+
+def test_seeds_that_the_reference_lacks_are_not_compared() -> None:
+    plot = forest([replace(REFERENCE, accuracies={1: 0.72, 7: 0.7}), BETTER], "half")
+    assert plot is not None
+    assert plot.lines[0].seeds == pytest.approx((0.12,))
+
+
+def test_an_interval_without_bounds_does_not_stretch_the_axis() -> None:
+    unbounded = Difference(0.01, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
+    plot = forest([REFERENCE, row("once", (0.71,), unbounded), OPEN], "half")
+    assert plot is not None
+    assert [line.bounded for line in plot.lines] == [False, True]
+    assert plot.axis.high < 0.1
+    assert interval(unbounded) == "+1.0 (no interval)"
+
+
+def test_arms_that_are_all_equal_have_an_axis_too() -> None:
+    plot = forest([REFERENCE, row("twin", (0.70, 0.72), difference(0.0, 0.0))], "half")
+    assert plot is not None
+    assert plot.axis.low < 0 < plot.axis.high
+    assert judge(row("twin", (0.70,), difference(0.0, 0.0)), "half").word == "equal"
+
+
+def test_nothing_compared_is_no_forest_plot() -> None:
+    assert forest([REFERENCE], "half") is None
+    assert forest([], "half") is None
+
+
+@pytest.mark.parametrize(
+    ("reach", "ticks"), [(0.01, [-1, -0.5, 0, 0.5, 1]), (0.1, [-10, -5, 0, 5, 10]), (0.5, [-40, -20, 0, 20, 40])]
+)
+def test_ticks_are_round_points(reach: float, ticks: list[float]) -> None:
+    plot = forest([REFERENCE, row("rows", (0.7,), difference(0.0, reach))], "half")
+    assert plot is not None
+    assert [100 * tick for tick in plot.axis.ticks] == pytest.approx(ticks)
+
+
+def test_places_on_an_axis_are_shares_of_its_length() -> None:
+    axis = Axis(-1.0, 3.0, ())
+    assert [axis.at(value) for value in (-1.0, 0.0, 3.0)] == [0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize(("gain", "share"), [(0.5, 0.5), (1.0, 1.0), (-0.25, 0.25), (-3.0, 1.0), (None, 0.0)])
+def test_the_colour_of_a_gain_is_as_strong_as_it_is_large(gain: float | None, share: float) -> None:
+    cell = heat_map([replace(BETTER, normalised_gain=gain)])["waves", "rows"]
+    assert (cell.gain, cell.share, cell.direction) == (gain, share, "better")
+
+
+def test_arms_beyond_the_palette_keep_apart_by_their_stroke() -> None:
+    lines = legend([f"arm {number}" for number in range(3 * NUM_COLOURS)])
+    assert len({(line.colour, line.stroke) for line in lines}) == 3 * NUM_COLOURS
+    assert lines[NUM_COLOURS].colour == lines[0].colour
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """Relative luminance of sRGB values in [0, 255] (WCAG 2.2)."""
+    linear = [v / 12.92 if (v := part / 255) <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("kind", ["gain", "loss"])
+def test_numbers_in_the_heat_map_can_be_read_at_any_strength(theme: int, kind: str) -> None:
+    core = Path(jepa_core.__file__).parent
+    palette = re.findall(r":root \{(.*?)\}", (core / "report/style.css").read_text(), re.DOTALL)[theme]
+    found = dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", palette))
+    colours = {name: tuple(int(digits[i : i + 2], 16) for i in (0, 2, 4)) for name, digits in found.items()}
+    rule = re.search(
+        rf"td\.{kind} {{ background: color-mix\(in srgb, var\(--(\w+)\) calc\(var\(--share\) \* (\d+)%\), "
+        r"var\(--(\w+)\)\)",
+        (core / "ablation/study.css").read_text(),
+    )
+    assert rule
+    for share in (0.0, 0.5, 1.0):
+        part = share * int(rule[2]) / 100
+        mixed = tuple(part * a + (1 - part) * b for a, b in zip(colours[rule[1]], colours[rule[3]], strict=True))
+        bright, dim = sorted((luminance(mixed), luminance(colours["ink"])), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+def test_a_base_says_how_small_a_difference_it_could_not_have_shown() -> None:
+    finding = base_finding([REFERENCE, BETTER, OPEN], "half", 1234)
+    text = finding.text.replace("\u00a0", " ")
+    assert finding.headline == "1 better"
+    assert "Of 2 other arms against half. Mean accuracies lie between 71.0 and 82.0 %" in text
+    assert "never trained 50.0 %, raw input 60.0 % (1,234 test samples)" in text
+    assert "A typical interval reaches 2.0 points to each side" in text
+
+
+def test_a_base_without_comparisons_claims_nothing() -> None:
+    assert base_finding([], "half", 0).headline == "No result"
+    assert base_finding([REFERENCE], "half", 10).headline == "Nothing compared"
+    assert base_finding([REFERENCE, OPEN], "half", 10).headline == "None told apart"
+
+
+def test_an_arm_above_the_untrained_encoder_with_all_its_seeds_needs_no_remark() -> None:
+    assert tags(BETTER, FACTS, 2) == []
+
+
+def test_remarks_name_collapse_untrained_level_and_missing_seeds() -> None:
+    poor = replace(BETTER, minus_random=difference(0.01))
+    collapsed = replace(FACTS, verdict="collapsed", reasons=("low_std",))
+    remarks = tags(poor, collapsed, 3)
+    assert [remark.text for remark in remarks] == ["collapsed", NOT_ABOVE_RANDOM, "2 of 3 seeds"]
+    assert "low_std: targets hardly differ from one another" in remarks[0].meaning
+    assert remarks[0].tone == "bad"
+
+
+def test_an_arm_that_shares_no_seed_with_the_reference_is_not_judged() -> None:
+    assert judge(row("lone", (0.7,)), "half").word == "not compared"
+    assert judge(REFERENCE, "half").word == "reference"
+
+
+def test_ranges_and_intervals_are_written_in_points() -> None:
+    assert shown_range([0.5, 0.5, None]) == "50.0\u00a0%"
+    assert shown_range([0.5, 0.523]) == "50.0–52.3\u00a0%"
+    assert shown_range([None]) == ""
+    assert bounds(difference(0.01)) == "−1.0 to +3.0"
+    assert bounds(difference(0.01), adjusted=False) == "+0.0 to +2.0"
+
+
+@pytest.mark.parametrize(("flops", "text"), [(2e18, "2 EFLOP"), (4.56e9, "4.56 GFLOP"), (12.0, "12 FLOP")])
+def test_compute_has_a_fitting_unit(flops: float, text: str) -> None:
+    assert compute(flops).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.00001, "<0.001"), (0.0123, "0.012"), (0.456, "0.46"), (1.0, "1.00")])
+def test_p_values_have_two_digits(p: float, text: str) -> None:
+    assert p_value(p) == text
+
+
+def test_one_seed_is_not_said_to_agree_with_others() -> None:
+    assert by_seed({0: "healthy"}) == "one seed"
