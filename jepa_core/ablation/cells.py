@@ -19,7 +19,7 @@ from jepa_core.config.text import read_text
 from jepa_core.errors import ConfigError, PluginError, PluginIncompatible, UsageError
 from jepa_core.model import Parts
 from jepa_core.recipes import read_config
-from jepa_core.registry import modalities
+from jepa_core.registry import modalities, probes
 
 DEMO = "demo "
 LEFT_OUT = "the study leaves it out"
@@ -97,7 +97,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     arms, problems = arms_of(config)
     bases, more = _bases(config, path.parent)
     found = _resolved(bases, arms, config)
-    problems += [*more, *_told(found.problems, len(arms))]
+    problems += [*more, *_unmeasured(config, bases), *_told(found.problems, len(arms))]
     reference = config.reference or (arms[0].name if arms else "")
     if not problems:
         problems += _gaps(found.configs, reference)
@@ -175,6 +175,23 @@ def _bases(config: StudyConfig, folder: Path) -> tuple[dict[str, _Base], list[st
         else:
             bases[name] = _Base(text, base.set, own)
     return bases, problems
+
+
+def _unmeasured(config: StudyConfig, bases: Mapping[str, _Base]) -> Iterator[str]:
+    """Probes that there are not, and metrics to judge by that no probe gives."""
+    asked = config.evaluation
+    for name in asked.probes:
+        try:
+            probes.get(name)
+        except PluginError as error:
+            yield f"evaluation.probes: {error}"
+    for name, base in bases.items():
+        metric = asked.primary.get(name)
+        fitted = asked.probes or tuple(section.name for section in base.config.probes)
+        heading, _, probe = (metric or "").rpartition("/")
+        if metric is not None and not (heading and probe in fitted):
+            known = ", ".join(f"HEADING/{each}" for each in fitted)
+            yield f"evaluation.primary.{name}: '{metric}' is not measured. Measured: {known}."
 
 
 def _text(config: str, folder: Path) -> str:

@@ -119,6 +119,11 @@ class StudyConfig(Frozen):
     """Level of the intervals; the correction for many comparisons comes on top."""
 
 
+def is_study(path: str | Path) -> bool:
+    """Whether a file is a study rather than a run's configuration; raises ConfigError where it cannot be read."""
+    return "bases" in parse_mapping(read_text(path), str(path))
+
+
 def read_study_config(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
     """A study file with overrides, `set` and its like spelled out as nested sections.
 

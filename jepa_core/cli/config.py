@@ -44,14 +44,11 @@ def register(app: typer.Typer) -> None:
         configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)],
         overrides: Overrides = None,
     ) -> None:
-        """Check files, and that the parts they name fit together; exit code 2 where one does not."""
-        from jepa_core.model import Parts
-        from jepa_core.recipes import read_config
-
+        """Check files, studies too, and that the parts they name fit together; exit code 2 where one does not."""
         failed = False
         for path in configs:
             try:
-                Parts.of(read_config(path, overrides or ()))
+                _check(path, overrides or [])
             except JepaError as error:
                 failed = True
                 where = "" if str(error).startswith(str(path)) else f"{path}: "
@@ -65,14 +62,32 @@ def register(app: typer.Typer) -> None:
     def schema(
         modality: Annotated[str | None, typer.Option(help="Only this modality's section.")] = None,
         masking: Annotated[str | None, typer.Option(help="Only this masking strategy's section.")] = None,
+        study: Annotated[bool, typer.Option("--study", help="That of a study file, for `jepa ablate`.")] = False,
     ) -> None:
         """Print the JSON schema of a configuration file, with the sections of every installed plugin."""
+        from jepa_core.ablation.study import StudyConfig
         from jepa_core.config.schema import file_schema
         from jepa_core.registry import REGISTRIES
 
+        if study:
+            typer.echo(json.dumps(StudyConfig.model_json_schema(), indent=2))
+            return
         chosen = {"modality": modality, "masking": masking}
         sections = {kind: _sections(kind, chosen.get(kind)) for kind in REGISTRIES}
         typer.echo(json.dumps(file_schema(sections), indent=2))
+
+
+def _check(path: Path, overrides: list[str]) -> None:
+    """Raise JepaError where a run or a study cannot work."""
+    from jepa_core.ablation.cells import read_study
+    from jepa_core.ablation.study import is_study
+    from jepa_core.model import Parts
+    from jepa_core.recipes import read_config
+
+    if is_study(path):
+        read_study(path, overrides)
+    else:
+        Parts.of(read_config(path, overrides))
 
 
 def _defaults(name: str, overrides: list[str]) -> RunConfig:

@@ -21,10 +21,8 @@ class Change:
     new: Any
 
     def __str__(self) -> str:
-        """For people: "predictor.depth: 6 -> 2"; a section of another name is said whole."""
-        if isinstance(self.new, Mapping) and "name" in self.new:
-            return f"{self.path}: {inline(self.new)}"
-        return f"{self.path}: {inline(self.old)} -> {inline(self.new)}"
+        """For people: "predictor.depth: 6 -> 2", "masking: block -> tube {ratio: 0.6}"."""
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[Change]:
@@ -38,33 +36,48 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> I
 
 
 def choices(old: Frozen, new: Frozen, path: str = "") -> Iterator[Change]:
-    """As `changes`, but a section of another name is one change, with what it states besides its defaults.
+    """As `changes`, but a section of another name is one change: its name, and what it states besides defaults.
 
     >>> from jepa_core.config.tree import PredictorConfig
     >>> [str(change) for change in choices(PredictorConfig(), PredictorConfig(depth=2))]
     ['depth: 6 -> 2']
     """
     for key in type(old).model_fields:
-        before, after, here = getattr(old, key), getattr(new, key), f"{path}{key}"
-        if before == after:
-            continue
-        if isinstance(before, Section) and isinstance(after, Section) and before.name != after.name:
-            yield Change(here, _stated(before), _stated(after))
-        elif isinstance(before, Frozen) and type(before) is type(after):
-            yield from choices(before, after, f"{here}.")
-        else:
-            yield Change(here, _plain(old)[key], _plain(new)[key])
+        yield from _choices(getattr(old, key), getattr(new, key), f"{path}{key}")
 
 
-def _stated(section: Section) -> dict[str, Any]:
-    """Its name, and what is not its default; sections inside it alike."""
-    plain, stated = _plain(section), {"name": section.name}
-    for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
-        if key != "name" and value != field.get_default(call_default_factory=True):
-            stated[key] = _stated(value) if isinstance(value, Section) else plain[key]
-    return stated
+def _choices(old: Any, new: Any, path: str) -> Iterator[Change]:
+    if old == new:
+        return
+    sequences = isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new)
+    if sequences and all(map(_alike, old, new)):
+        for number, pair in enumerate(zip(old, new, strict=True)):
+            yield from _choices(*pair, f"{path}.{number}")
+    elif _alike(old, new):
+        yield from choices(old, new, f"{path}.")
+    else:
+        yield Change(path, _stated(old), _stated(new))
 
 
-def _plain(config: Frozen) -> dict[str, Any]:
-    return config.model_dump(mode="json")
+def _alike(old: Any, new: Any) -> bool:
+    """Whether both are the same kind of section."""
+    return isinstance(old, Frozen) and type(old) is type(new) and getattr(old, "name", "") == getattr(new, "name", "")
+
+
+def _stated(value: Any) -> Any:
+    """Plain values; of sections what is not their default, and their names."""
+    if isinstance(value, tuple):
+        return [_stated(each) for each in value]
+    if not isinstance(value, Frozen):
+        return value
+    fields = {key: field.get_default(call_default_factory=True) for key, field in type(value).model_fields.items()}
+    named = {"name": value.name} if isinstance(value, Section) else {}
+    return named | {key: _stated(getattr(value, key)) for key in fields if getattr(value, key) != fields[key]}
+
+
+def _shown(value: Any) -> str:
+    """In one line; a section begins with its name."""
+    if not isinstance(value, Mapping) or "name" not in value:
+        return inline(value)
+    rest = {key: each for key, each in value.items() if key != "name"}
+    return f"{value['name']} {inline(rest)}" if rest else str(value["name"])
