@@ -31,6 +31,9 @@ Launcher = Literal["local", "slurm"]
 POLL_SECONDS = 0.5
 """Between two looks at the workers and at how far their cells are."""
 
+GRACE_SECONDS = 60.0
+"""For the checkpoints of workers that are ended in order."""
+
 _LAST_LINES = 5
 
 logger = logging.getLogger(__name__)
@@ -190,10 +193,8 @@ class Workers:
 
     def mind(self, interruption: Interruption) -> bool:
         """Pass on a wish to stop, and replace who died; whether anybody is still at work."""
-        if interruption.signal is not None and not self._asked:
-            self._asked = True
-            for each in self._running:
-                each.process.send_signal(signal.SIGTERM)
+        if interruption.signal is not None:
+            self._ask()
         for each in [each for each in self._running if each.process.poll() is not None]:
             self._running.remove(each)
             self._ended(each)
@@ -221,11 +222,24 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End whoever is left: after an error, or a second Ctrl-C."""
+        """End whoever is left: at once after a second Ctrl-C; else, such as when a cluster wants its node, in order."""
+        if not isinstance(error, KeyboardInterrupt):
+            self._ask()
+            self._wait(GRACE_SECONDS)
         for each in self._running:
             each.process.kill()
-        for each in self._running:
             each.process.wait()
+
+    def _ask(self) -> None:
+        """Have the workers stop after a checkpoint; once, for more signals would say nothing new."""
+        for each in self._running if not self._asked else ():
+            each.process.send_signal(signal.SIGTERM)
+        self._asked = True
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and any(each.process.poll() is None for each in self._running):
+            time.sleep(POLL_SECONDS)
 
 
 def _called(code: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> int:
 
     torch.set_num_threads(given.threads)
     interruption = Interruption(patient=True)  # who started it may send a signal, and so may the machine's scheduler
+    signal.signal(signal.SIGUSR2, lambda *_: interruption.ask())  # SLURM's, to all processes of a job that is to end
 
     def tell(_cell: Cell, _what: str, _done: int, _total: int) -> None:
         if os.getppid() != parent:  # killed: nobody else would end this process
