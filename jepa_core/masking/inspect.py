@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -33,6 +34,20 @@ class Redrawing(Protocol):
     def redraws(self, random: SampleRandom) -> tuple[Int64[np.ndarray, "batch"], ...]:
         """Per view and sample how often it is redrawn; `layouts.ROUNDS` + 1 where a stored layout is taken."""
         ...
+
+
+@runtime_checkable
+class Directed(Protocol):
+    """A strategy that means to treat the two ends of an axis unlike, such as one that predicts what comes later."""
+
+    directed: Sequence[str]
+    """Names of such axes of its grid; of the others each end is as good as the other (`jepa_core.testing`)."""
+
+
+def directed_axes(*strategies: MaskingStrategy) -> tuple[str, ...]:
+    """The axes whose ends one of the strategies, or more, treats unlike on purpose."""
+    declared = [axis for each in strategies if isinstance(each, Directed) for axis in each.directed]
+    return tuple(dict.fromkeys(declared))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Int64
 from jepa_core.builtin import LimitedConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking.budget import random_subset
+from jepa_core.masking.inspect import directed_axes
 from jepa_core.masking.nested import build_nested
 from jepa_core.masking.random import SampleRandom, seed_of
 from jepa_core.masking.views import MaskView
@@ -34,6 +35,7 @@ class Limited:
         strategies = build_nested({"of": config.of}, grid)
         require_steady(strategies)
         self._of = strategies["of"]
+        self.directed = directed_axes(self._of)
         given = self._of.budgets
         context, problems = _numbers("context_tokens", config.context_tokens, [budget.context for budget in given])
         target, more = _numbers("target_tokens", config.target_tokens, [budget.target for budget in given])

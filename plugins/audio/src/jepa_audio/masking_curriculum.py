@@ -15,6 +15,7 @@ import numpy as np
 from jepa_audio.masking_configs import CurriculumConfig
 from jepa_core.errors import ConfigError
 from jepa_core.masking import MaskView, SampleRandom
+from jepa_core.masking.inspect import directed_axes
 from jepa_core.masking.limited import cut, require_steady
 from jepa_core.masking.nested import build_nested
 from jepa_core.plugin import MaskingStrategy
@@ -43,6 +44,7 @@ class Curriculum:
         self.config, self.grid = config, grid
         strategies = build_nested({"easy": config.easy, "hard": config.hard}, grid)
         self._strategies = tuple(strategies.values())
+        self.directed = directed_axes(*self._strategies)
         _require_alike(strategies)
         easy, hard = (strategy.budgets for strategy in self._strategies)
         self.budgets = tuple(_smaller(*pair) for pair in zip(easy, hard, strict=True))

@@ -118,6 +118,7 @@ class MultiBlock3d:
         """Decide the token budgets; raises ConfigError with the feasible range where there are none."""
         self.config, self.grid = config, grid
         self._views = [View(config, number, grid) for number in range(len(config.views))]
+        self.directed = ("time",) if any(view.max_temporal_keep < 1 for view in config.views) else ()
         problems = [problem for view in self._views for problem in view.problems]
         if problems:
             raise ConfigError(problems)

@@ -42,6 +42,8 @@ class Tube(Split):
 class Causal(Split):
     """`causal`: the first time steps are the context, the later ones are predicted."""
 
+    directed = ("time",)
+
     def __init__(self, config: CausalConfig, grid: TokenGrid) -> None:
         """Raises ConfigError with the feasible range where nothing would be hidden, or a budget cannot be met."""
         self._steps = Slices(grid, "time")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from masking_twins import TWINS, Right, Views, twin
+
+from jepa_core.masking import SampleRandom
+from jepa_core.masking.inspect import ViewStatistics
+from jepa_core.plugin import Masking
+from jepa_core.testing import BoundCheck, Outcome, checks_for, masking, parametrize_with_checks, run
+from jepa_core.testing.attempts import generators_moved_by
+from jepa_core.testing.checks import checks_in
+from jepa_core.testing.grids import grids_for
+from jepa_core.testing.masking_case import MaskingCase
+from jepa_core.testing.rates import lopsided_axis, never
+from jepa_core.testing.work import instructions
+from jepa_core.types import TokenBudget, TokenGrid
+
+OWN = checks_in(masking, "masking")
+ROW = TokenGrid((4,), ("time",))
+
+
+def outcomes(plugin: Masking, text: str | None = None, **values: object) -> dict[str, Outcome]:
+    case = MaskingCase(
+        kind="masking", name=plugin.name, plugin=plugin, text=text, overrides={"masking": values} if values else {}
+    )
+    return {check.name: run(check, case) for check in OWN}
+
+
+def failures(found: dict[str, Outcome]) -> list[str]:
+    return [name for name, outcome in found.items() if outcome.state == "fail"]
+
+
+@parametrize_with_checks("masking", "random", "limited")
+def test_the_strategies_of_the_core_keep_every_promise(check: BoundCheck) -> None:
+    check()
+
+
+def test_every_check_has_a_wrong_twin() -> None:
+    assert list(TWINS) == [check.name for check in OWN]
+    assert set(TWINS) < {check.name for check in checks_for("masking")}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_wrong_twin_fails_its_check_and_no_other(name: str) -> None:
+    found = outcomes(twin(TWINS[name][0]))
+    assert failures(found) == [name], {each: found[each].message for each in failures(found)}
+    assert TWINS[name][1] in found[name].message
+
+
+def test_a_right_strategy_passes_everything() -> None:
+    assert {outcome.state for outcome in outcomes(twin(Right)).values()} == {"pass"}
+
+
+def test_a_strategy_that_declares_it_may_show_targets_to_the_context() -> None:
+    wrong = twin(TWINS["context_without_targets"][0])
+    found = outcomes(wrong, allow_overlap=True)["context_without_targets"]
+    assert (found.state, failures(outcomes(wrong, allow_overlap=True))) == ("n/a", [])
+    assert "allow_overlap" in found.message
+
+
+class FirstHalf(Right):
+    """Predicts what comes later along the first axis."""
+
+    def __call__(self, random: SampleRandom) -> Views:
+        half = np.arange(self.tokens) < self.tokens * 2 // 3
+        return self.of_visible(random, np.tile(half, (len(random), 1)))
+
+
+class FirstHalfOnPurpose(FirstHalf):
+    @property
+    def directed(self) -> tuple[str, ...]:
+        return self.grid.axes
+
+
+def test_an_axis_with_a_direction_is_a_fault_unless_it_is_declared() -> None:
+    assert failures(outcomes(twin(FirstHalf))) == ["no_end_favoured"]
+    assert failures(outcomes(twin(FirstHalfOnPurpose))) == []
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_grid_of_a_given_run_is_tried_too() -> None:
+    plugin = twin(Right)
+    text = "modality: {name: toy, cells: 2}\nmasking: {name: random}"
+    case = MaskingCase(kind="masking", name="twin", plugin=plugin, text=text)
+    assert case.grids == [TokenGrid((2, 2), ("rows", "columns")), *grids_for(plugin)]
+
+
+def test_grids_have_the_axes_that_a_strategy_needs_in_several_places() -> None:
+    plugin = Masking("twin", Right, Right, num_axes=(1, 2, 3), needs_axes=("time",))  # pyright: ignore[reportArgumentType]
+    grids = grids_for(plugin)
+    assert {grid.num_axes for grid in grids} == {1, 2, 3}
+    assert {grid.axes.index("time") for grid in grids if grid.num_axes == 3} == {0, 2}
+    assert max(max(grid.shape) for grid in grids) >= 16
+    assert min(grid.num_tokens for grid in grids) == 1
+    for grid in grids:
+        plugin.check_grid(grid)
+
+
+def test_grids_of_many_axes_and_needs_are_made_up() -> None:
+    four = Masking("twin", Right, Right, num_axes=(2, 4), needs_axes=("a", "b", "c"))  # pyright: ignore[reportArgumentType]
+    assert {grid.num_axes for grid in grids_for(four)} == {4}
+    anything = {grid.axes for grid in grids_for(twin(Right)) if grid.num_axes == 3}
+    assert len(anything) == 2
+
+
+def view_of(context: list[float], target: list[float], unlimited: list[float] | None = None) -> ViewStatistics:
+    return ViewStatistics(
+        budget=TokenBudget(1, 1, 1),
+        context_tokens=(1, 1),
+        target_tokens=(1, 1),
+        context_rate=np.array(context),
+        target_rate=np.array(target),
+        unlimited_rate=None if unlimited is None else np.array(unlimited),
+        target_overlap=0.0,
+        leaking=0.0,
+        unused=0.0,
+        redrawn=None,
+        stored=None,
+    )
+
+
+def test_unlike_ends_are_found_beyond_chance() -> None:
+    even, slope, noise = [0.25] * 4, [0.4, 0.3, 0.2, 0.1], [0.26, 0.25, 0.25, 0.24]
+    assert lopsided_axis(view_of(noise, even), ROW, (), 2048) == ""
+    assert "context at 0 along time in 40.0%" in lopsided_axis(view_of(slope, even), ROW, (), 2048)
+    assert "targets at 0 along time" in lopsided_axis(view_of(even, slope), ROW, (), 2048)
+    assert lopsided_axis(view_of(slope, slope), ROW, (), 10) == ""  # four samples against one: chance
+
+
+def test_along_a_directed_axis_only_the_rule_of_equal_lengths_is_judged() -> None:
+    even, slope = [0.25] * 4, [0.4, 0.3, 0.2, 0.1]
+    assert lopsided_axis(view_of(slope, slope, slope), ROW, ("time",), 2048) == ""
+    assert "context at" in lopsided_axis(view_of(slope, even, even), ROW, ("time",), 2048)
+
+
+def test_cells_that_chance_leaves_out_are_not_missing() -> None:
+    rate, seldom = np.array([[0.0, 0.01], [0.01, 0.01]]), np.full((2, 2), 0.1)
+    assert never(rate, seldom, (), 20_000).tolist() == [[True, False], [False, False]]
+    assert not never(rate, seldom, (), 200).any()
+
+
+def test_a_cell_that_is_hardly_ever_on_one_side_only_may_be_there_always() -> None:
+    rate, other = np.array([0.0, 0.0, 0.5, 0.5]), np.array([0.95, 0.5, 0.5, 0.5])
+    assert never(rate, other, (), 2048).tolist() == [False, True, False, False]
+
+
+def test_along_a_directed_axis_one_cell_of_a_line_will_do() -> None:
+    rate, seldom = np.array([[0.0, 0.1], [0.0, 0.0]]), np.full((2, 2), 0.1)
+    assert never(rate, seldom, (0,), 2048).tolist() == [[True, False], [True, False]]
+
+
+def test_instructions_count_python_and_not_compiled_work() -> None:
+    few, many = np.zeros(10), np.zeros(100_000)
+    assert instructions(lambda: few.sum()) == instructions(lambda: many.sum())
+    once, thrice = (instructions(lambda n=n: [value + 1 for value in range(n)]) for n in (100, 300))
+    assert 2.5 < thrice / once < 3.5
+
+
+def test_global_generators_are_put_back_and_seeding_one_is_noticed() -> None:
+    before = torch.random.get_rng_state()
+    assert generators_moved_by(lambda: torch.manual_seed(0)) == ["torch"]
+    assert generators_moved_by(lambda: torch.manual_seed(0)) == ["torch"]
+    assert generators_moved_by(lambda: np.random.rand()) == ["NumPy"]  # noqa: NPY002
+    assert generators_moved_by(lambda: None) == []
+    assert torch.equal(torch.random.get_rng_state(), before)
