@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from jaxtyping import Bool
+from scipy import stats
+
+from jepa_core.ablation.intervals import Contrast, contrast, holm
+
+Answers = Bool[np.ndarray, "seeds items"]
+
+
+def answers(seeds: int = 3, items: int = 300, left: float = 0.8, right: float = 0.7) -> tuple[Answers, Answers]:
+    """Some items are easier for the one, the others for the other."""
+    random, tilt = np.random.default_rng(7), np.where(np.arange(items) % 2, 0.2, -0.2)
+    return random.random((seeds, items)) < left + tilt, random.random((seeds, items)) < right - tilt
+
+
+def test_the_value_is_the_difference_of_mean_accuracies() -> None:
+    left, right = answers()
+    assert contrast(left, right).value == pytest.approx(left.mean() - right.mean())
+
+
+def test_variances_are_those_of_a_table_of_seeds_by_items() -> None:
+    left, right = answers(seeds=4)
+    differences = left.astype(float) - right
+    seeds, items = differences.shape
+    by_item, by_seed, mean = differences.mean(0), differences.mean(1), differences.mean()
+    rest = differences - by_item[None, :] - by_seed[:, None] + mean
+    shared = (rest**2).sum() / ((seeds - 1) * (items - 1)) / (seeds * items)
+    smoothed = np.append(by_item, [1, -1]).var(ddof=1) / (items + 2)
+    found = contrast(left, right)
+    assert smoothed > shared
+    assert found.seed_variance == pytest.approx(by_seed.var(ddof=1) / seeds)
+    assert found.item_variance == pytest.approx(smoothed - shared)
+
+
+def test_the_variance_over_seeds_is_that_of_an_unbiased_bootstrap() -> None:
+    left, right = answers(seeds=3)
+    by_seed = (left.astype(float) - right).mean(1)
+    drawn = np.random.default_rng(0).integers(0, 3, (100_000, 2))  # one fewer than there are (Rao and Wu, 1988)
+    assert contrast(left, right).seed_variance == pytest.approx(by_seed[drawn].mean(1).var(), rel=0.02)
+
+
+def test_the_variance_over_items_and_the_shared_part_are_that_of_a_bootstrap_over_items() -> None:
+    left, right = answers(items=1000)
+    differences = left.astype(float) - right
+    drawn = np.random.default_rng(0).multinomial(1000, [1e-3] * 1000, 20_000)
+    rest = differences - differences.mean(0) - differences.mean(1, keepdims=True) + differences.mean()
+    shared = (rest**2).sum() / (2 * 999) / 3000
+    resampled = (drawn @ differences.mean(0) / 1000).var()
+    assert contrast(left, right).item_variance + shared == pytest.approx(resampled, rel=0.04)
+
+
+def test_with_seeds_alone_the_test_is_students() -> None:
+    by_seed = np.array([0.03, 0.05, 0.01, 0.04])
+    found = Contrast(by_seed.mean(), 4, 500, 90, seed_variance=by_seed.var(ddof=1) / 4, item_variance=0.0)
+    published = stats.ttest_1samp(by_seed, 0)
+    assert found.p_value() == pytest.approx(published.pvalue, rel=1e-9)
+    assert found.interval(0.05) == pytest.approx(tuple(published.confidence_interval(0.95)))
+
+
+def test_both_parts_add_as_squares_of_their_own_half_widths() -> None:
+    both = Contrast(0.02, 3, 200, 90, seed_variance=4e-4, item_variance=9e-4)
+    seeds, items = replace(both, item_variance=0.0), replace(both, seed_variance=0.0)
+    assert both.half_width(0.05) == pytest.approx(math.hypot(seeds.half_width(0.05), items.half_width(0.05)))
+    assert seeds.half_width(0.05) == pytest.approx(4.302653 * 0.02)  # t with 2 degrees of freedom
+
+
+@pytest.mark.parametrize("value", [0.001, -0.02, 0.08, 0.9])
+def test_an_interval_at_its_p_value_ends_at_zero(value: float) -> None:
+    found = Contrast(value, 3, 200, 90, seed_variance=1e-4, item_variance=2e-4)
+    assert found.half_width(found.p_value()) == pytest.approx(abs(value))
+
+
+def test_a_p_value_far_out_is_small_and_not_zero() -> None:
+    assert 0 < Contrast(1.0, 50, 5000, 250_000, seed_variance=1e-9, item_variance=1e-9).p_value() < 1e-30
+
+
+def test_one_seed_and_one_item_can_show_nothing() -> None:
+    for shape in ((1, 500), (5, 1)):
+        found = contrast(np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool))
+        assert (found.value, found.p_value(), found.interval(0.05)) == (1.0, 1.0, (-1.0, 1.0))
+
+
+def test_equal_answers_differ_by_exactly_nothing_within_a_narrow_interval() -> None:
+    same, _ = answers(items=200)
+    found = contrast(same, same.copy())
+    low, high = found.interval(0.05)
+    assert (found.value, found.p_value(), found.disagreements) == (0.0, 1.0, 0)
+    assert -0.02 < low < 0 < high < 0.02
+    assert low == -high
+
+
+def test_few_items_that_all_agree_on_a_winner_still_leave_doubt() -> None:
+    found = contrast(np.ones((3, 4), dtype=bool), np.zeros((3, 4), dtype=bool))
+    assert found.value == 1.0
+    assert found.p_value() > 0.01
+
+
+def test_exchanging_sides_exchanges_signs_bit_for_bit() -> None:
+    left, right = answers()
+    there, back = contrast(left, right), contrast(right, left)
+    assert back == replace(there, value=-there.value)
+    assert back.interval(0.05) == tuple(-bound for bound in reversed(there.interval(0.05)))
+
+
+def test_the_order_of_seeds_and_of_items_changes_no_bit() -> None:
+    left, right = answers(seeds=5)
+    random = np.random.default_rng(1)
+    seeds, items = random.permutation(5), random.permutation(300)
+    assert contrast(left[seeds][:, items], right[seeds][:, items]) == contrast(left, right)
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.2), (5, 0.05)])
+def test_intervals_miss_the_truth_no_more_often_than_they_say(seeds: int, spread: float) -> None:
+    random, items, studies = np.random.default_rng(3), 200, 1500
+    missed = {0.05: 0, 0.05 / 7: 0}
+    for _ in range(studies):
+        scores = random.normal(0.7, 1, (2, seeds, items)) + random.normal(0, spread, (2, seeds, 1))
+        found = contrast(scores[0] > 0, scores[1] > 0)
+        for error in missed:
+            missed[error] += abs(found.value) > found.half_width(error)
+    for error, count in missed.items():
+        allowed = 3 * math.sqrt(error * (1 - error) / studies)
+        assert count / studies < error + allowed
+    assert missed[0.05] / studies > 0.01  # an interval that never misses says nothing
+
+
+def test_holms_p_values_are_the_textbook_ones() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.4, 0.6]) == [0.8, 0.8]
+    assert holm([0.02, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
+    assert holm([]) == []
