@@ -11,7 +11,7 @@ from jepa_core.plugin import Masking
 
 
 class NoiseConfig(SplitConfig):
-    """Hides the cells where a smooth random field is highest (ColorMAE, 2407.13036, masks by filtered noise too)."""
+    """Hides the cells where a smooth random field is highest (ColorMAE, 2407.13036, filters such fields for its masks)."""
 
     name: Literal["noise"] = "noise"
     """The registered name."""

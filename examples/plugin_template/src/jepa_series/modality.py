@@ -77,7 +77,6 @@ class Series(Modality):
         "features": {"concatenate": ["channel"]},  # the mean over channels would mix what each of them says
     }
     unnormalised: ClassVar[Mapping[str, Any]] = {"mean": (0.0,), "std": (1.0,)}
-    suffixes: ClassVar[Sequence[str]] = (".npy", ".txt")
 
     def grid(self, config: SeriesConfig) -> TokenGrid:
         """A token per channel and patch, for example 6 x 10."""
@@ -107,6 +106,12 @@ class Series(Modality):
         from jepa_series.signals import RECORDINGS, read_recording
 
         return open_path(path, RECORDINGS, partial(read_recording, channels=config.channels), config.labels)
+
+    def suffixes(self) -> Sequence[str]:
+        """What `open` finds in a folder."""
+        from jepa_series.signals import RECORDINGS
+
+        return RECORDINGS.suffixes
 
     def transform(self, config: SeriesConfig, train: bool) -> Transform:
         """A clip that begins anywhere, or evenly spaced ones; both normalised."""
