@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jepa_core.ablation.study import LONGEST_NAME, StudyConfig, is_name
-from jepa_core.config.base import merge
 from jepa_core.config.loading import expand
 from jepa_core.config.problems import did_you_mean
 from jepa_core.config.text import inline
@@ -22,8 +21,9 @@ class Arm:
     """One choice, as every base spells it."""
 
     name: str
-    values: Mapping[str, Mapping[str, Any] | None]
-    """Nested values over a base's configuration, by the base's name; None where the arm does not exist."""
+    layers: Mapping[str, Sequence[Mapping[str, Any]] | None]
+    """Nested values over a base's configuration, each layer over those before it, by the base's name; None where the
+    arm does not exist."""
 
 
 def arms_of(config: StudyConfig) -> tuple[tuple[Arm, ...], list[str]]:
@@ -41,7 +41,7 @@ def arms_of(config: StudyConfig) -> tuple[tuple[Arm, ...], list[str]]:
 def _named_arm(name: str, config: StudyConfig) -> Arm:
     arm = config.arms[name]
     own = {base: arm.bases.get(base, {}) for base in config.bases}
-    return Arm(name, {base: None if values is None else merge(arm.set, values) for base, values in own.items()})
+    return Arm(name, {base: None if values is None else (arm.set, values) for base, values in own.items()})
 
 
 def _arms_of_axes(config: StudyConfig) -> tuple[list[Arm], list[str]]:
@@ -60,7 +60,7 @@ def _arms_of_axes(config: StudyConfig) -> tuple[list[Arm], list[str]]:
                 f"axes: '{name[:LONGEST_NAME]}' is too long for a name. Spell such arms under `arms`, with names."
             )
         over = expand(dict(zip(config.axes, values, strict=True)))
-        arms.append(Arm(name, dict.fromkeys(config.bases, over)))
+        arms.append(Arm(name, dict.fromkeys(config.bases, (over,))))
     return arms, problems
 
 

@@ -135,9 +135,9 @@ class _Base:
     values: Mapping[str, Any]
     config: RunConfig
 
-    def with_arm(self, values: Mapping[str, Any]) -> RunConfig:
+    def with_arm(self, layers: Sequence[Mapping[str, Any]]) -> RunConfig:
         """The configuration of an arm; raises ConfigError."""
-        return read_config(text=self.text, layers=[self.values, values])
+        return read_config(text=self.text, layers=[self.values, *layers])
 
 
 @dataclass(frozen=True)
@@ -209,12 +209,12 @@ def _resolved(bases: Mapping[str, _Base], arms: Sequence[Arm], config: StudyConf
     """Every arm on every base: its configuration, why it is absent, or what is wrong with it."""
     found = _Found({name: {} for name in bases})
     for (name, base), arm in itertools.product(bases.items(), arms):
-        place, values = (name, arm.name), arm.values[name]
-        if values is None:
+        place, layers = (name, arm.name), arm.layers[name]
+        if layers is None:
             found.absent[place] = LEFT_OUT
             continue
         try:
-            found.configs[name][arm.name] = _on_base(base, values, config)
+            found.configs[name][arm.name] = _on_base(base, layers, config)
         except ConfigError as error:
             if config.skip_infeasible and isinstance(error, _Infeasible):
                 found.absent[place] = " ".join(error.problems)
@@ -223,9 +223,9 @@ def _resolved(bases: Mapping[str, _Base], arms: Sequence[Arm], config: StudyConf
     return found
 
 
-def _on_base(base: _Base, values: Mapping[str, Any], config: StudyConfig) -> RunConfig:
+def _on_base(base: _Base, layers: Sequence[Mapping[str, Any]], config: StudyConfig) -> RunConfig:
     """An arm's configuration; raises ConfigError, or _Infeasible where its parts do not work together."""
-    own = base.with_arm(values)
+    own = base.with_arm(layers)
     problems = [
         f"{key}: {why}"
         for key, (why, part) in _SHARED.items()

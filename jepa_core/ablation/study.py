@@ -40,8 +40,8 @@ def _name(text: str) -> str:
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise PydanticCustomError("seeds", "every seed once: a seed that is given twice is one run")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise PydanticCustomError("seeds", "at least one seed, and every seed once: one that is given twice is one run")
     return seeds
 
 
@@ -99,9 +99,7 @@ class StudyConfig(Frozen):
     """Named arms; in tables they come before those that the axes make."""
     reference: str = ""
     """The arm that all others are compared with; the first where none is given."""
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1), AfterValidator(_different)
-    ] = (0, 1, 2)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], AfterValidator(_different)] = (0, 1, 2)
     """Seeds; all arms of a seed share initial weights, data order and augmentation."""
     match: Literal["steps", "tokens", "flops"] = "steps"
     """What all arms of a base have in common. `steps`: nothing but the number of updates, unless an arm sets it;
@@ -111,7 +109,7 @@ class StudyConfig(Frozen):
     skip_infeasible: bool = False
     """Leave an arm out of a base whose grid it cannot serve, and say so in the table; otherwise that is an error."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What every cell is measured by."""
+    """How the cells are measured."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads per cell; null: the cores divided by the jobs. Sums in another order change the last bits, so
     a study that is to be repeated exactly states it."""
