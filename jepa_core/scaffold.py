@@ -68,7 +68,7 @@ pytest
 ```
 
 The registered name is in `pyproject.toml`, in the module that it refers to, and in the `name` of the configuration's
-section. Modules that `pyproject.toml` refers to import neither torch nor NumPy: `jepa plugins check` says so where they do.
+section. Modules that `pyproject.toml` refers to import neither torch nor NumPy; `jepa plugins check` tells if they do.
 """
 
 

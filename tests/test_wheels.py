@@ -1,4 +1,4 @@
-"""The four distributions as users get them: built, installed outside the repository, and run there."""
+"""The four distributions, and a stranger's, as users get them: built, installed outside the repository, run there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ PACKAGES = {
     "jepa_video": ROOT / "plugins/video/src",
     "jepa_audio": ROOT / "plugins/audio/src",
 }
+TEMPLATE = ROOT / "examples/plugin_template"
+STRANGER = {"jepa_series": TEMPLATE / "src"}
+EVERYTHING = {**PACKAGES, **STRANGER}
 
 pytestmark = pytest.mark.wheels
 
@@ -35,11 +38,11 @@ def output_of(command: Sequence[str | Path], folder: Path) -> str:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("wheels")
-    for package, source in PACKAGES.items():
+    for package, source in EVERYTHING.items():
         project = source.parent if source.name == "src" else source
         build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / package, project]
         output_of(build, folder)
-    return {package: next((folder / package).glob("*.whl")) for package in PACKAGES}
+    return {package: next((folder / package).glob("*.whl")) for package in EVERYTHING}
 
 
 def environment(folder: Path, wheels: Sequence[Path]) -> Path:
@@ -61,7 +64,12 @@ def environment(folder: Path, wheels: Sequence[Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def everything(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return environment(tmp_path_factory.mktemp("everything"), list(wheels.values()))
+    return environment(tmp_path_factory.mktemp("everything"), [wheels[package] for package in PACKAGES])
+
+
+@pytest.fixture(scope="module")
+def with_stranger(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("with_stranger"), list(wheels.values()))
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +77,24 @@ def core_alone(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     return environment(tmp_path_factory.mktemp("core_alone"), [wheels["jepa_core"]])
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+def committed(folder: Path, *paths: str) -> set[str]:
+    """What is committed below a folder, relative to it."""
+    return {name for name in output_of(["git", "ls-files", "-z", *paths], folder).split("\0") if name}
+
+
+@pytest.mark.parametrize("package", EVERYTHING)
 def test_a_wheel_holds_what_is_committed_under_its_one_import_name(package: str, wheels: dict[str, Path]) -> None:
     files = {name for name in zipfile.ZipFile(wheels[package]).namelist() if ".dist-info/" not in name}
-    listed = output_of(["git", "ls-files", "-z", package], PACKAGES[package]).split("\0")
-    assert files == {name for name in listed if name}
+    template = {name for name in files if name.startswith("jepa_core/plugin_template/")}
+    assert files - template == committed(EVERYTHING[package], package)
     assert f"{package}/py.typed" in files
-    assert not any("test" in Path(name).parts or "tests" in Path(name).parts for name in files)
+    assert not any("test" in Path(name).parts or "tests" in Path(name).parts for name in files - template)
+
+
+def test_the_core_carries_the_plugin_template_as_it_is_committed(wheels: dict[str, Path]) -> None:
+    prefix = "jepa_core/plugin_template/"
+    names = zipfile.ZipFile(wheels["jepa_core"]).namelist()
+    assert {name.removeprefix(prefix) for name in names if name.startswith(prefix)} == committed(TEMPLATE)
 
 
 def test_the_wheels_carry_templates_and_built_in_data(wheels: dict[str, Path]) -> None:
@@ -125,6 +144,52 @@ def test_a_run_works_from_installed_wheels(modality: str, everything: Path, tmp_
     output_of([everything / "jepa", "train", config, "--run-dir", tmp_path / "run"], tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 2
+
+
+def test_a_strangers_wheel_conforms_trains_and_is_evaluated_beside_the_four(
+    with_stranger: Path, tmp_path: Path
+) -> None:
+    jepa = with_stranger / "jepa"
+    for kind, name in (("modality", "series"), ("masking", "noise"), ("objective", "angle")):
+        found = json.loads(output_of([jepa, "plugins", "check", name, "--kind", kind, "--json"], tmp_path))
+        assert found["ok"], found
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+        modality: {name: series, builtin: shoulder-exercises}
+        masking: {name: noise}
+        objective: {name: angle}
+        encoder: {name: vit, size: null, width: 16, depth: 1, heads: 2}
+        predictor: {width: 16, depth: 1}
+        train: {steps: 2, batch_size: 8, workers: 0, precision: fp32}
+        probes: [{name: linear, steps: 20}]
+        """
+    )
+    output_of([jepa, "train", config, "--run-dir", tmp_path / "run"], tmp_path)
+    output_of([jepa, "eval", tmp_path / "run"], tmp_path)
+    results = json.loads((tmp_path / "run" / "eval.json").read_text())["results"]
+    assert {result["heading"] for result in results} == {"exercise", "side"}
+
+
+def test_the_strangers_masking_strategy_serves_a_first_party_modality(with_stranger: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        """
+        modality: {name: image, builtin: fashion-mnist, channels: 1, size: 28, patch: 4}
+        masking: {name: noise, smoothness: 0.2}
+        """
+    )
+    drawn = json.loads(output_of([with_stranger / "jepa", "masks", config, "--json", "--samples", "256"], tmp_path))
+    assert drawn["views"][0]["context_tokens"] == [20, 20]  # of 49
+
+
+def test_a_new_plugin_is_written_built_and_used_outside_the_repository(with_stranger: Path, tmp_path: Path) -> None:
+    output_of([with_stranger / "jepa", "plugins", "new", "stripes", "--kind", "masking"], tmp_path)
+    install = [sys.executable, "-m", "pip", "--python", with_stranger / "python", "install", "--quiet", "--no-deps"]
+    output_of([*install, "--no-index", "--no-build-isolation", "./jepa-stripes"], tmp_path)
+    entries = json.loads(output_of([with_stranger / "jepa", "plugins", "list", "--json"], tmp_path))
+    assert ("stripes", "available") in {(entry["name"], entry["state"]) for entry in entries}
+    output_of([with_stranger / "jepa", "plugins", "check", "stripes"], tmp_path)
 
 
 def test_the_core_alone_lists_its_own_plugins_and_says_where_images_come_from(core_alone: Path, tmp_path: Path) -> None:
