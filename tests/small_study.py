@@ -43,27 +43,28 @@ def trace(run: Path) -> dict[str, Any]:
     return {"rows": rows(run), "weights": weights(run), **whole}
 
 
-def found(results: StudyResults) -> list[tuple[Any, ...]]:
-    """Results without what depends on the clock and on the folder."""
-    measured = [(each.arm, each.seed, each.metric, each.representation, each.accuracy, each.correct.tobytes())
-                for each in results.measurements]  # fmt: skip
-    return [*measured, *(replace(each, seconds=0.0, folder=Path()) for each in results.facts), results.unfinished]  # pyright: ignore[reportReturnType]
+def found(results: StudyResults) -> list[Any]:
+    """Results without what depends on the clock, on the folder and on how the toy modality is supplied."""
+    measured = [{**vars(each), "correct": each.correct.tolist()} for each in results.measurements]
+    facts = [replace(each, seconds=0.0, folder=Path(), versions={}) for each in results.facts]
+    return [measured, facts, results.unfinished, results.baselines]
 
 
 def install_toy(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str = "") -> None:
     """Let processes that are started from now on find the toy modality as an installed package.
 
-    `module` is the text of one more module, `extra`, which may supply the objective `deadly` (its attribute DEADLY).
+    `module` is the text of one more module, `extra` in the folder `modules`, that supplies the objective `deadly`.
     """
     info = folder / "toy_modality-0.1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-modality\nVersion: 0.1\n")
     points = "[jepa.modalities]\ntoy = toy:TOY\n[jepa.maskings]\ntoy_rows = toy:TOY_ROWS\n"
     if module:
-        (folder / "extra.py").write_text(module)
+        (folder / "modules").mkdir()
+        (folder / "modules" / "extra.py").write_text(module)
         points += "[jepa.objectives]\ndeadly = extra:DEADLY\n"
     (info / "entry_points.txt").write_text(points)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, folder / "modules", Path(__file__).parent))))
 
 
 def work_in_child(folder: Path, kill_at: int = 0, only: str | None = None, mine: Path | None = None) -> None:
@@ -89,3 +90,15 @@ def work_in_child(folder: Path, kill_at: int = 0, only: str | None = None, mine:
     with toy_registered():
         place = StudyFolder(folder)
         assert work(place.read(), place, only=only, worker=str(os.getpid()), tell=tell)
+
+
+def run_study_in_child(path: Path) -> None:
+    """Be the runner of a study that was opened."""
+    from toy import toy_registered
+
+    from jepa_core.ablation.folder import StudyFolder
+    from jepa_core.ablation.launching import run_study
+
+    with toy_registered():
+        folder = StudyFolder(path)
+        run_study(folder.read(), folder, resume=True)
