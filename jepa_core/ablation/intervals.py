@@ -1,10 +1,11 @@
 """Paired differences over seeds and test items, with intervals that hold with three seeds.
 
 Seeds and items are crossed: every seed's networks answer the same items. A difference varies with the seed, which is
-chance of training, and with the items, which are a sample of all that could be asked. What a bootstrap over both would
-find in the limit has a closed form (Owen, 2007, "The pigeonhole bootstrap"), so nothing is resampled and no number
-depends on a generator. How the two parts become an interval is where three seeds are treacherous;
-docs/ablation-statistics.md has the reasons, the formulas and the measured coverage.
+chance of training, and with the items, which are a sample of all that could be asked. The variances that a bootstrap
+over seeds and one over items estimate have closed forms, so nothing is resampled and no number depends on a generator;
+a bootstrap over both at once would count what seed and item share up to three times (Owen, 2007, "The pigeonhole
+bootstrap"). How the two become an interval is where three seeds are treacherous: docs/ablation-statistics.md has
+reasons, formulas and the measured coverage.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class Contrast:
     def half_width(self, error: float) -> float:
         """Half of the interval that misses the truth in a share `error` of all studies; in (0, 1).
 
-        The square is t(seeds - 1)^2 times the one variance plus t(items - 1)^2 times the other (Banerjee, 1960), whose
-        error is at most the nominal one for every ratio of the two. Infinite with one seed or one item.
+        The square is t(seeds - 1)^2 times the one variance plus t(items - 1)^2 times the other (Banerjee, 1960): for
+        normal means with separate estimates of variance, the error is at most the nominal one whatever the ratio of
+        the variances. Infinite with one seed or one item.
         """
         if min(self.seeds, self.items) < 2:
             return math.inf
