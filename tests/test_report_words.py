@@ -19,6 +19,7 @@ from jepa_core.report.words import (
     count,
     duration,
     facts_table,
+    flops,
     gain_line,
     lead,
     probe_finding,
@@ -168,6 +169,13 @@ def test_large_numbers_are_rounded(number: int, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (600, "10 min"), (10_000, "2.8 h")])
 def test_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2e18, "2 EFLOP"), (2.345e15, "2.35 PFLOP"), (8.1e11, "810 GFLOP"), (12.0, "12 FLOP")]
+)
+def test_operations_have_a_fitting_unit(number: float, text: str) -> None:
+    assert flops(number).replace("\u00a0", " ") == text
 
 
 def test_only_differing_values_of_configurations_are_listed(facts: RunFacts, tmp_path: Path) -> None:

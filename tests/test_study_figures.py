@@ -5,16 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from study_toy import made_up_study
+from toy import toy_registered
 
 import jepa_core
-from jepa_core.ablation.analysis import ArmFacts, Difference, Row
+from jepa_core.ablation.analysis import Analysis, ArmFacts, Difference, Row
 from jepa_core.ablation.figures import Axis, direction, forest, heat_map, legend
+from jepa_core.ablation.results import StudyResults
 from jepa_core.ablation.sentences import (
-    NOT_ABOVE_RANDOM,
     base_finding,
     bounds,
     by_seed,
-    compute,
+    controls,
+    headline,
     interval,
     judge,
     p_value,
@@ -24,8 +27,8 @@ from jepa_core.ablation.sentences import (
 from jepa_core.report.charts import NUM_COLOURS
 
 
-def difference(value: float, half: float = 0.02, p: float = 0.2) -> Difference:
-    return Difference(value, value - half / 2, value + half / 2, value - half, value + half, p, min(1.0, 2 * p))
+def difference(value: float, half: float = 0.02, *, same: bool = False) -> Difference:
+    return Difference(value, value - half / 2, value + half / 2, value - half, value + half, 0.2, 0.4, same)
 
 
 def row(arm: str, accuracies: tuple[float, ...], against: Difference | None = None) -> Row:
@@ -52,7 +55,7 @@ FACTS = ArmFacts("waves", "rows", 2, "healthy", (), {0: "healthy", 1: "healthy"}
 
 @pytest.mark.parametrize(
     ("value", "half", "said"),
-    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "open"), (0.02, 0.02, "open"), (0.0, 0.0, "equal")],
+    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "open"), (0.02, 0.02, "open"), (0.0, 0.0, "open")],
 )
 def test_the_adjusted_interval_alone_decides(value: float, half: float, said: str) -> None:
     assert direction(difference(value, half)) == said
@@ -83,14 +86,15 @@ def test_an_interval_without_bounds_does_not_stretch_the_axis() -> None:
     assert plot is not None
     assert [line.bounded for line in plot.lines] == [False, True]
     assert plot.axis.high < 0.1
-    assert interval(unbounded) == "+1.0 (no interval)"
+    assert interval(unbounded) == "+1.0 (no bounds)"
 
 
 def test_arms_that_are_all_equal_have_an_axis_too() -> None:
-    plot = forest([REFERENCE, row("twin", (0.70, 0.72), difference(0.0, 0.0))], "half")
+    twin = row("twin", (0.70, 0.72), difference(0.0, 0.0, same=True))
+    plot = forest([REFERENCE, twin], "half")
     assert plot is not None
     assert plot.axis.low < 0 < plot.axis.high
-    assert judge(row("twin", (0.70,), difference(0.0, 0.0)), "half").word == "equal"
+    assert judge(twin, "half").word == "same answers"
 
 
 def test_nothing_compared_is_no_forest_plot() -> None:
@@ -159,6 +163,14 @@ def test_a_base_says_how_small_a_difference_it_could_not_have_shown() -> None:
     assert "A typical interval reaches 2.0 points to each side" in text
 
 
+def test_a_base_on_which_no_network_helps_says_so() -> None:
+    ahead = "The raw input is ahead of every arm."
+    low = [replace(each, raw=0.9) for each in (REFERENCE, BETTER)]
+    assert ahead in base_finding(low, "half", 10).text
+    assert ahead not in base_finding([low[0], BETTER], "half", 10).text
+    assert ahead not in base_finding([replace(each, raw=None) for each in low], "half", 10).text
+
+
 def test_a_base_without_comparisons_claims_nothing() -> None:
     assert base_finding([], "half", 0).headline == "No result"
     assert base_finding([REFERENCE], "half", 10).headline == "Nothing compared"
@@ -173,9 +185,23 @@ def test_remarks_name_collapse_untrained_level_and_missing_seeds() -> None:
     poor = replace(BETTER, minus_random=difference(0.01))
     collapsed = replace(FACTS, verdict="collapsed", reasons=("low_std",))
     remarks = tags(poor, collapsed, 3)
-    assert [remark.text for remark in remarks] == ["collapsed", NOT_ABOVE_RANDOM, "2 of 3 seeds"]
+    assert [remark.text for remark in remarks] == ["collapsed", "not told from never trained", "2 of 3 seeds"]
     assert "low_std: targets hardly differ from one another" in remarks[0].meaning
     assert remarks[0].tone == "bad"
+
+
+def test_an_arm_below_the_untrained_encoder_is_called_so_and_one_seed_says_nothing() -> None:
+    assert [remark.text for remark in tags(replace(BETTER, minus_random=difference(-0.1)), FACTS, 2)] == [
+        "below never trained"
+    ]
+    unknown = Difference(-0.1, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
+    assert tags(replace(BETTER, minus_random=unknown), FACTS, 2) == []
+
+
+def test_arms_that_lack_seeds_do_not_blur_what_was_shared() -> None:
+    short = replace(BETTER, accuracies={0: 0.8}, random=0.52, raw=0.63)
+    assert controls([REFERENCE, short]) == {"never trained": "50.0\u00a0%", "raw input": "60.0\u00a0%"}
+    assert controls([]) == {"never trained": "", "raw input": ""}
 
 
 def test_an_arm_that_shares_no_seed_with_the_reference_is_not_judged() -> None:
@@ -191,11 +217,6 @@ def test_ranges_and_intervals_are_written_in_points() -> None:
     assert bounds(difference(0.01), adjusted=False) == "+0.0 to +2.0"
 
 
-@pytest.mark.parametrize(("flops", "text"), [(2e18, "2 EFLOP"), (4.56e9, "4.56 GFLOP"), (12.0, "12 FLOP")])
-def test_compute_has_a_fitting_unit(flops: float, text: str) -> None:
-    assert compute(flops).replace("\u00a0", " ") == text
-
-
 @pytest.mark.parametrize(("p", "text"), [(0.00001, "<0.001"), (0.0123, "0.012"), (0.456, "0.46"), (1.0, "1.00")])
 def test_p_values_have_two_digits(p: float, text: str) -> None:
     assert p_value(p) == text
@@ -203,3 +224,27 @@ def test_p_values_have_two_digits(p: float, text: str) -> None:
 
 def test_one_seed_is_not_said_to_agree_with_others() -> None:
     assert by_seed({0: "healthy"}) == "one seed"
+
+
+def study_of(*rows: Row, bases: tuple[str, ...] = ("waves",)) -> Analysis:
+    with toy_registered():
+        study = made_up_study(("half", "rows", "most"), bases=bases, absent={}, overrides={})
+    nothing = StudyResults(study, (), (), {})
+    return Analysis(nothing, rows, (), dict.fromkeys(bases, "direction/linear"), {}, "")
+
+
+def test_the_headline_names_what_stands_out_and_where() -> None:
+    worse = replace(row("most", (0.5, 0.5), difference(-0.2)), base="tides")
+    analysis = study_of(REFERENCE, BETTER, OPEN, worse, bases=("waves", "tides"))
+    assert headline(analysis) == (
+        "Better than half: rows on waves. Worse than half: most on tides. Not told apart: the other one."
+    )
+    both = study_of(REFERENCE, BETTER, replace(BETTER, arm="most"))
+    assert headline(both) == "Better than half: rows and most on waves."
+
+
+def test_the_headline_claims_nothing_that_the_metrics_that_decide_do_not_show() -> None:
+    elsewhere = replace(BETTER, metric="direction/knn")
+    assert headline(study_of(REFERENCE, OPEN, elsewhere)) == "No arm can be told apart from half."
+    assert headline(study_of(REFERENCE)) == "There is nothing yet to compare with half."
+    assert headline(study_of(OPEN, bases=("waves", "tides"))) == "No arm can be told apart from half on any base."

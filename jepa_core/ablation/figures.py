@@ -14,7 +14,7 @@ from jepa_core.ablation.results import CellFacts
 from jepa_core.report.charts import NUM_COLOURS, STROKES, Curve, condense, line_chart
 
 Direction = Literal["better", "worse", "open", "equal"]
-"""What an adjusted interval says: above zero, below it, around it, or nothing but zero."""
+"""What a comparison ends in: an interval above zero, below it, or around it; equal: not one answer differs."""
 
 _MOST_POINTS = 80
 """Of a learning curve: each is a mean over some steps and all seeds, which needs no band."""
@@ -89,10 +89,10 @@ def bounded(low: float, high: float) -> bool:
 
 
 def direction(difference: Difference) -> Direction:
-    """What a difference shows, by its adjusted interval alone."""
+    """What a difference shows: better and worse by its adjusted interval alone, equal by the answers themselves."""
     if difference.stands:
         return "better" if difference.value > 0 else "worse"
-    return "equal" if difference.adjusted_low == difference.adjusted_high == 0 else "open"
+    return "equal" if difference.same_answers else "open"
 
 
 def forest(rows: Sequence[Row], reference: str) -> Forest | None:

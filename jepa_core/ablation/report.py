@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jepa_core.ablation import sentences
 from jepa_core.ablation.analysis import Analysis, ArmFacts, Row
@@ -13,13 +12,14 @@ from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.figures import Forest, HeatCell, forest, heat_map, learning_curves, legend
 from jepa_core.ablation.results import CellFacts, StudyResults
 from jepa_core.collapse import EXPLANATIONS
+from jepa_core.config.compare import choices
 from jepa_core.config.text import config_hash, to_yaml
 from jepa_core.report import words
-from jepa_core.report.gather import config_differences
 from jepa_core.report.page import environment, require_folder, write_page
 from jepa_core.report.words import Finding
 
 SECTIONS = (
+    ("arms", "Arms"),
     ("results", "Results"),
     ("gains", "Normalised gain"),
     ("differences", "Differences"),
@@ -39,10 +39,10 @@ _FILTERS: Mapping[str, Callable[..., object]] = {
     "bounds": sentences.bounds,
     "tick": sentences.tick,
     "p": sentences.p_value,
-    "compute": sentences.compute,
     "alone": sentences.alone,
     "by_seed": sentences.by_seed,
     "duration": words.duration,
+    "flops": words.flops,
     "count": sentences.whole,
 }
 
@@ -57,6 +57,17 @@ class _Entry:
     heat: HeatCell | None
     absent: str
     """Why there is no number, or ""."""
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """What an arm is."""
+
+    name: str
+    changes: list[str]
+    """Where its configuration differs from the reference's; the reference's own from its base."""
+    matched: str
+    """What `match` changed, in words."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,7 @@ class _Base:
     differed: Sequence[str]
     metrics: list[tuple[str, list[Row]]]
     """Every metric with its rows."""
-    changes: list[tuple[str, list[tuple[str, list[Any]]]]]
-    """Every arm, and where its configuration differs from the reference's: key, and the two values."""
+    arms: list[_Arm]
     cells: list[tuple[Cell, CellFacts | None]]
 
 
@@ -88,7 +98,7 @@ def write_study_report(analysis: Analysis, out: Path, command: str = "") -> Path
     Args:
         analysis: what the finished cells show.
         out: the HTML file; its folder exists.
-        command: the command line that ran the study; by default `jepa ablate` with the study's name.
+        command: the command line that ran the study; by default `jepa ablate` with the study's file.
 
     Returns:
         The file that was written.
@@ -98,7 +108,7 @@ def write_study_report(analysis: Analysis, out: Path, command: str = "") -> Path
     """
     require_folder(out)
     study = analysis.results.study
-    return write_page(_render(analysis, command or words.command("jepa", "ablate", f"{study.name}.yaml")), out)
+    return write_page(_render(analysis, command or words.command("jepa", "ablate", str(study.path))), out)
 
 
 def _render(analysis: Analysis, command: str) -> str:
@@ -110,11 +120,12 @@ def _render(analysis: Analysis, command: str) -> str:
         title=study.config.title or study.name,
         study=study,
         scope=sentences.scope(analysis),
+        headline=sentences.headline(analysis),
         finding=analysis.finding,
         how_to_read=sentences.how_to_read(study),
         judgements=sentences.judgements(),
         bases=bases,
-        collapsed=[(each.base, each.arm) for each in analysis.facts if each.verdict == "collapsed"],
+        collapsed=any(each.verdict == "collapsed" for each in analysis.facts),
         table=[(arm, [_entry(analysis, base, arm) for base in bases]) for arm in study.arms],
         controls=_controls(bases),
         sections=SECTIONS,
@@ -150,7 +161,7 @@ def _base(analysis: Analysis, name: str) -> _Base:
         reference=next((each for each in facts if each.arm == study.reference), None),
         differed=analysis.differed.get(name, ()),
         metrics=metrics,
-        changes=_changes(study, cells),
+        arms=_arms(study, name, cells),
         cells=[(cell, done.get((cell.arm, cell.seed))) for cell in cells],
     )
 
@@ -162,14 +173,17 @@ def _num_test(results: StudyResults, base: str, metric: str) -> int:
     )
 
 
-def _changes(study: Study, cells: Sequence[Cell]) -> list[tuple[str, list[tuple[str, list[Any]]]]]:
-    """Where every arm's configuration differs from the reference's, by the first seed."""
-    first = {cell.arm: cell for cell in reversed(cells)}
-    if study.reference not in first:
-        return []
-    reference = first[study.reference].config
-    others = [arm for arm in study.arms if arm in first and arm != study.reference]
-    return [(arm, config_differences([reference, first[arm].config])) for arm in others]
+def _arms(study: Study, base: str, cells: Sequence[Cell]) -> list[_Arm]:
+    """Every arm that exists on a base, as the configurations of the first seed have it."""
+    configs = {cell.arm: cell.config for cell in reversed(cells)}
+    reference = configs[study.reference]
+    changes = {arm: choices(reference, config) for arm, config in configs.items()}
+    changes[study.reference] = iter(study.changes.get((base, study.reference), ()))
+    return [
+        _Arm(arm, [str(change) for change in changes[arm]], study.matched.get((base, arm), ""))
+        for arm in study.arms
+        if arm in configs
+    ]
 
 
 def _entry(analysis: Analysis, base: _Base, arm: str) -> _Entry:
@@ -186,11 +200,9 @@ def _entry(analysis: Analysis, base: _Base, arm: str) -> _Entry:
 
 def _controls(bases: Sequence[_Base]) -> list[tuple[str, list[str]]]:
     """The lines under the table of results: the untrained encoder and the raw input on every base."""
-    lines = [
-        ("never trained", [sentences.shown_range([row.random for row in base.rows]) for base in bases]),
-        ("raw input", [sentences.shown_range([row.raw for row in base.rows]) for base in bases]),
-    ]
-    return [(name, values) for name, values in lines if any(values)]
+    found = [sentences.controls(base.rows) for base in bases]
+    lines = {name: [each[name] for each in found] for name in found[0]}
+    return [(name, values) for name, values in lines.items() if any(values)]
 
 
 def _origin(results: StudyResults) -> list[tuple[str, str]]:

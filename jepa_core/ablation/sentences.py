@@ -13,13 +13,11 @@ from jepa_core.ablation.results import CellFacts
 from jepa_core.collapse import EXPLANATIONS
 from jepa_core.report.words import Finding, Tone, command, count, percent, points, signed
 
-NOT_ABOVE_RANDOM = "not above never trained"
-
 _JUDGEMENTS: Mapping[Direction, tuple[str, str, Tone]] = {
     "better": ("better", "▲", "good"),
     "worse": ("worse", "▼", "bad"),
     "open": ("not told apart", "", "plain"),
-    "equal": ("equal", "=", "plain"),
+    "equal": ("same answers", "=", "plain"),
 }
 
 _MATCHED = {
@@ -71,9 +69,10 @@ def tags(row: Row, facts: ArmFacts | None, num_seeds: int) -> list[Tag]:
         reasons = "; ".join(f"{name}: {EXPLANATIONS.get(name, 'see the log')}" for name in facts.reasons)
         tone: Tone = "bad" if facts.verdict == "collapsed" else "warn"
         found.append(Tag(facts.verdict, tone, f"The collapse monitor of at least one seed: {reasons}."))
-    if row.minus_random and direction(row.minus_random) != "better":
-        meaning = f"Arm minus the same network never trained: {interval(row.minus_random)} points."
-        found.append(Tag(NOT_ABOVE_RANDOM, "warn", meaning))
+    gain = row.minus_random
+    if gain and direction(gain) != "better" and bounded(gain.adjusted_low, gain.adjusted_high):
+        text = "below never trained" if direction(gain) == "worse" else "not told from never trained"
+        found.append(Tag(text, "warn", f"Arm minus the same network never trained: {interval(gain)} points."))
     if len(row.accuracies) < num_seeds:
         seeds = f"{len(row.accuracies)} of {num_seeds} seeds"
         found.append(Tag(seeds, "warn", "The other seeds have no result; they are listed below."))
@@ -86,8 +85,10 @@ def base_finding(rows: Sequence[Row], reference: str, num_test: int) -> Finding:
     if not rows:
         return Finding("No result", "No cell of this base has finished.", "warn")
     means = [row.mean for row in rows]
-    text = f"Mean accuracies lie between {points(min(means))} and {percent(max(means))}{_controls(rows)}"
+    text = f"Mean accuracies lie between {points(min(means))} and {percent(max(means))}{_beside(rows)}"
     text += f" ({num_test:,} test samples)."
+    if all(row.raw is not None and row.raw > row.mean for row in rows):
+        text += " The raw input is ahead of every arm."
     if not compared:
         return Finding("Nothing compared", f"{text} No arm shares a seed with {reference}.", "warn")
     said = [(word, sum(direction(each) == word for each in compared)) for word in ("better", "worse")]
@@ -96,22 +97,33 @@ def base_finding(rows: Sequence[Row], reference: str, num_test: int) -> Finding:
     return Finding(told or "None told apart", f"Of {arms} against {reference}. {text} {_resolution(compared)}", "plain")
 
 
-def _controls(rows: Sequence[Row]) -> str:
+def _beside(rows: Sequence[Row]) -> str:
     """The untrained encoder and the raw input, where they were measured."""
-    named = [("never trained", shown_range([row.random for row in rows]))]
-    named.append(("raw input", shown_range([row.raw for row in rows])))
-    said = ", ".join(f"{name} {value}" for name, value in named if value)
+    said = ", ".join(f"{name} {value}" for name, value in controls(rows).items() if value)
     return f"; {said}" if said else ""
 
 
 def _resolution(compared: Sequence[Difference]) -> str:
-    """How small a difference would have stood: half the width of a typical adjusted interval."""
+    """How small a difference could have stood: half the width of a typical adjusted interval."""
     pairs = [(each.adjusted_low, each.adjusted_high) for each in compared]
     widths = [(high - low) / 2 for low, high in pairs if bounded(low, high)]
     if not widths:
-        return "One seed has no interval: nothing is said to be better or worse."
+        return "With so few seeds the intervals have no bounds: nothing is said to be better or worse."
     half = median(widths)
-    return f"A typical interval reaches {points(half)} points to each side: smaller differences do not show here."
+    return f"A typical interval reaches {points(half)} points to each side: smaller differences seldom show here."
+
+
+def controls(rows: Sequence[Row]) -> dict[str, str]:
+    """Accuracies without pretraining, by what was measured; "" where it was not.
+
+    They differ where arms have different untrained encoders. Arms that lack seeds are left out: they would seem to.
+    """
+    most = max((len(row.accuracies) for row in rows), default=0)
+    whole = [row for row in rows if len(row.accuracies) == most]
+    return {
+        "never trained": shown_range([row.random for row in whole]),
+        "raw input": shown_range([row.raw for row in whole]),
+    }
 
 
 def shown_range(values: Sequence[float | None]) -> str:
@@ -127,7 +139,7 @@ def bounds(difference: Difference, *, adjusted: bool = True) -> str:
     """The interval of a difference in points, where it has one: +0.1 to +2.3."""
     low = difference.adjusted_low if adjusted else difference.low
     high = difference.adjusted_high if adjusted else difference.high
-    return f"{signed(low)} to {signed(high)}" if bounded(low, high) else "no interval"
+    return f"{signed(low)} to {signed(high)}" if bounded(low, high) else "no bounds"
 
 
 def interval(difference: Difference) -> str:
@@ -166,18 +178,9 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
-def compute(flops: float) -> str:
-    """Floating-point operations with a unit that fits: 2.35 PFLOP."""
-    scale, unit = next(((scale, unit) for scale, unit in _UNITS if flops >= scale), (1.0, ""))
-    return f"{flops / scale:.3g}\u00a0{unit}FLOP"
-
-
 def whole(mean: float) -> str:
     """A mean of counts, rounded to a whole number, as a count."""
     return count(round(mean))
-
-
-_UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 def alone(facts: CellFacts) -> tuple[str, str]:
@@ -197,7 +200,7 @@ def how_to_read(study: Study) -> list[tuple[str, str]]:
         "training may order the arms differently."
     )
     if len(config.seeds) == 1:
-        limits = "One seed shows no spread between seeds, so there are no intervals and no arm is better or worse."
+        limits = "One seed shows no spread between seeds, so intervals have no bounds and no arm is better or worse."
     return [
         ("Accuracy", f"The share of test samples answered rightly: {encoder}. Mean ± standard deviation over seeds."),
         (
@@ -224,13 +227,47 @@ def _level(confidence: float) -> str:
     return f"{100 * confidence:g}\u00a0%"
 
 
+def headline(analysis: Analysis) -> str:
+    """The finding in a sentence or two: what is better and what is worse than the reference, without numbers."""
+    reference = analysis.results.study.reference
+    judged = [row for row in analysis.rows if row.metric == analysis.primary[row.base] and row.difference]
+    told = {word: [row for row in judged if row.difference and direction(row.difference) == word] for word in _TOLD}
+    if not judged:
+        return f"There is nothing yet to compare with {reference}."
+    if not any(told.values()):
+        where = "" if len(analysis.primary) == 1 else " on any base"
+        return f"No arm can be told apart from {reference}{where}."
+    parts = [f"{begin} than {reference}: {_by_base(told[word])}." for word, begin in _TOLD.items() if told[word]]
+    if rest := len(judged) - sum(map(len, told.values())):
+        parts.append(f"Not told apart: {'all others' if rest > 1 else 'the other one'}.")
+    return " ".join(parts)
+
+
+_TOLD: Mapping[Direction, str] = {"better": "Better", "worse": "Worse"}
+
+
+def _by_base(rows: Sequence[Row]) -> str:
+    """Arms with the bases that they stand out on: a and b on one; c on another and a third."""
+    arms: dict[str, list[str]] = {}
+    for row in rows:
+        arms.setdefault(row.base, []).append(row.arm)
+    bases: dict[str, list[str]] = {}
+    for base, names in arms.items():
+        bases.setdefault(_listed(names), []).append(base)
+    return "; ".join(f"{names} on {_listed(where)}" for names, where in bases.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def scope(analysis: Analysis) -> str:
     """How much was run, in a line."""
     study = analysis.results.study
     bases, arms, seeds = len(study.config.bases), len(study.arms), len(study.config.seeds)
     cells, done = len(study.cells), len(study.cells) - len(analysis.results.unfinished)
     parts = [_many(arms, "arm"), _many(bases, "base"), _many(seeds, "seed")]
-    finished = f"all {cells:,} cells finished" if done == cells else f"{done:,} of {cells:,} cells finished"
+    finished = f"all {cells:,} cells finished" if done == cells else f"{done:,} of {cells:,} cells have a result"
     return f"{' × '.join(parts)}; {finished}. Reference: {study.reference}."
 
 

@@ -96,6 +96,13 @@ def count(number: int) -> str:
     return f"{number / scale:.3g} {word}"
 
 
+def flops(number: float) -> str:
+    """Floating-point operations with a unit that fits: 581 MFLOP, 2.35 PFLOP."""
+    prefixes = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
+    scale, prefix = next(((scale, prefix) for scale, prefix in prefixes if number >= scale), (1.0, ""))
+    return f"{number / scale:.3g}\u00a0{prefix}FLOP"
+
+
 def command(*words: str) -> str:
     """A command line that a shell takes as it stands."""
     return shlex.join(words)
