@@ -86,7 +86,7 @@ class StudyView:
     def _show(self, name: str, done: float, total: int, note: str) -> None:
         assert self._bars is not None
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total)
+            self._tasks[name] = self._bars.add_task(name, total=total, note="")
         self._bars.update(self._tasks[name], completed=done, note=note)
 
     def __exit__(
