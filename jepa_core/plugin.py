@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from jepa_core.config.base import Section
 from jepa_core.errors import ConfigError, PluginIncompatible
+from jepa_core.supply import imports_of_strangers
 from jepa_core.types import Finding, Player, Portion, TokenBudget, TokenGrid
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ Split = Literal["pretrain", "probe_train", "probe_test"]
 
 
 def _resolved(target: str | Callable[..., Any]) -> Callable[..., Any]:
-    """What "package.module:attribute" refers to, or the callable itself."""
+    """What "package.module:attribute" refers to, or the callable itself; raises PluginLoadError."""
     if callable(target):
         return target
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    with imports_of_strangers(target, f"Mend or reinstall the package that holds {module}."):
+        return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,33 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Generic, Literal, TypeVar
 
 from jepa_core import plugin as interface
 from jepa_core.config.base import Section
 from jepa_core.errors import PluginConflict, PluginError, PluginIncompatible, PluginLoadError, PluginNotFound
 from jepa_core.plugin import EncoderPlugin, Masking, Modality, ObjectivePlugin, Plugin, ProbePlugin
-from jepa_core.supply import CORE, IN_PROCESS, Kind, allowed, conflict, described, named, not_found, provenance_of
+from jepa_core.supply import (
+    CORE,
+    IN_PROCESS,
+    Claims,
+    Kind,
+    Scan,
+    Supply,
+    described,
+    imports_of_strangers,
+    installed,
+    named,
+    not_found,
+    refused,
+)
 from jepa_core.types import Provenance
 
 State = Literal["available", "loaded", "broken", "conflict", "incompatible"]
-Scan = Callable[[str], Iterable[EntryPoint]]
 
 P = TypeVar("P", bound=Modality | Plugin)
 F = TypeVar("F", bound=Plugin)
@@ -55,11 +67,6 @@ class Entry:
     """Why using it raises."""
 
 
-def installed(group: str) -> Iterable[EntryPoint]:
-    """The entry points of every installed distribution."""
-    return entry_points(group=group)
-
-
 class Registry(Generic[P]):
     """Plugins of one kind by name.
 
@@ -71,8 +78,9 @@ class Registry(Generic[P]):
     def __init__(self, kind: Kind, group: str, type_: type[P], scan: Scan = installed) -> None:
         """Names come from the entry points of `group`; every plugin is an instance of `type_`."""
         self.kind: Kind = kind
-        self._group, self._type, self._scan = group, type_, scan
-        self._scanned: dict[str, dict[Provenance, EntryPoint]] | None = None
+        self.group = group
+        self._type = type_
+        self._supply = Supply(kind, group, scan)
         self._here: dict[str, P] = {}
         self._loaded: dict[tuple[str, Provenance], P] = {}
         self._failed: dict[tuple[str, Provenance], PluginError] = {}
@@ -82,40 +90,43 @@ class Registry(Generic[P]):
 
         Raises:
             PluginNotFound: nobody supplies the name.
-            PluginConflict: more than one distribution does; none is picked.
+            PluginConflict: more than one distribution does, and none is picked; or one whose name it is not.
             PluginLoadError: its import failed, or what was imported is no such plugin.
             PluginIncompatible: it was written for an API version that this core does not speak.
         """
-        found = self._claims()
-        if _strict():
-            for each in found:
-                self._use(each, found[each])
+        found = self._supply.claims(self._here)
+        self._insist(found)
         if name not in found:
-            hidden = (self._scanned or {}).get(name, {})
-            raise PluginNotFound(not_found(self.kind, name, tuple(found), tuple(hidden)))
+            raise PluginNotFound(not_found(self.kind, name, tuple(found), self._supply.hidden(name)))
         return self._use(name, found[name])
 
     def suppliers(self, name: str) -> tuple[Provenance, ...]:
         """Who supplies a name; empty where nobody does."""
-        return tuple(self._claims().get(name, ()))
+        found = self._supply.claims(self._here)
+        return tuple(found[name].valid) if name in found else ()
 
     def names(self) -> tuple[str, ...]:
         """Every name that is installed, healthy or not, in order."""
-        return tuple(sorted(self._claims()))
+        return tuple(sorted(self._supply.claims(self._here)))
 
     def entries(self) -> tuple[Entry, ...]:
-        """What is installed, by name, from metadata alone (but see JEPA_STRICT_PLUGINS)."""
-        found = self._claims()
-        if _strict():
-            for name in found:
-                self._use(name, found[name])
-        return tuple(self._entry(name, found[name]) for name in sorted(found))
+        """What is installed, by name, from metadata alone (but see JEPA_STRICT_PLUGINS).
+
+        A claim to a reserved name is an entry of its own, beside that of the name's owner.
+        """
+        found = self._supply.claims(self._here)
+        self._insist(found)
+        return tuple(entry for name in sorted(found) for entry in self._entries(name, found[name]))
 
     def register(self, plugin: Anything) -> Anything:
         """Supply a plugin from this process, and return it; also a decorator of a Modality subclass.
 
         Registering a name again replaces it, as rerunning a notebook's cell does. A name that an installed package
         supplies too is a conflict when it is used.
+
+        Raises:
+            PluginConflict: the name is reserved for a first-party distribution.
+            PluginLoadError, PluginIncompatible: as `get` does.
         """
         self._add(plugin)
         return plugin
@@ -132,28 +143,25 @@ class Registry(Generic[P]):
     def _add(self, plugin: object) -> P:
         instance = plugin() if isinstance(plugin, type) else plugin
         name = getattr(instance, "name", "")
-        self._here[name] = self._checked(instance, name, IN_PROCESS)
-        return self._here[name]
+        checked = self._checked(instance, name, IN_PROCESS)
+        if owner := self._supply.owner(name):
+            raise PluginConflict(refused(self.kind, name, owner, IN_PROCESS))
+        self._here[name] = checked
+        return checked
 
-    def _claims(self) -> dict[str, dict[Provenance, EntryPoint | None]]:
-        """Who supplies what; an in-process plugin has no entry point."""
-        if self._scanned is None:
-            self._scanned = {}
-            for point in self._scan(self._group):
-                self._scanned.setdefault(point.name, {})[provenance_of(point)] = point
-        found: dict[str, dict[Provenance, EntryPoint | None]] = {}
-        for name, points in self._scanned.items():
-            kept = {source: point for source, point in points.items() if allowed(source.distribution)}
-            if kept:
-                found[name] = dict(kept)
-        for name in self._here:
-            found.setdefault(name, {})[IN_PROCESS] = None
-        return found
+    def _insist(self, found: Mapping[str, Claims]) -> None:
+        """With JEPA_STRICT_PLUGINS raise the first problem of any plugin."""
+        if not _strict():
+            return
+        for name, claims in found.items():
+            for reason in claims.refused.values():
+                raise PluginConflict(reason)
+            self._use(name, claims)
 
-    def _use(self, name: str, claims: Mapping[Provenance, EntryPoint | None]) -> P:
-        if len(claims) > 1:
-            raise PluginConflict(conflict(self.kind, name, tuple(claims)))
-        ((source, point),) = claims.items()
+    def _use(self, name: str, claims: Claims) -> P:
+        if claims.problem:
+            raise PluginConflict(claims.problem)
+        ((source, point),) = claims.valid.items()
         if point is None:
             return self._here[name]
         key = name, source
@@ -168,13 +176,9 @@ class Registry(Generic[P]):
         return self._loaded[key]
 
     def _load(self, name: str, source: Provenance, point: EntryPoint) -> P:
-        try:
+        advice = f"Mend or reinstall it, or remove it: pip uninstall {source.distribution}"
+        with imports_of_strangers(f"{self.kind} '{name}': {named(source)}", advice):
             plugin = point.load()
-        except Exception as error:  # the plugin border: a stranger's module may raise anything
-            raise PluginLoadError(
-                f"{self.kind} '{name}': {named(source)} cannot be imported: {type(error).__name__}: {error}. "
-                f"Mend or reinstall it, or remove it: pip uninstall {source.distribution}"
-            ) from error
         return self._checked(plugin, name, source)
 
     def _checked(self, plugin: object, name: str, source: Provenance) -> P:
@@ -190,11 +194,17 @@ class Registry(Generic[P]):
         _check_version(what, plugin.api_version, source)
         return plugin
 
-    def _entry(self, name: str, claims: Mapping[Provenance, EntryPoint | None]) -> Entry:
-        entry = Entry(name, self.kind, "available", tuple(claims))
-        if len(claims) > 1:
-            return replace(entry, state="conflict", error=conflict(self.kind, name, tuple(claims)))
-        key = name, next(iter(claims))
+    def _entries(self, name: str, claims: Claims) -> Iterator[Entry]:
+        sources = tuple(claims.valid)
+        if len(sources) > 1:
+            yield Entry(name, self.kind, "conflict", sources, error=claims.problem)
+        elif sources:
+            yield self._entry(name, sources[0])
+        for source, reason in claims.refused.items():
+            yield Entry(name, self.kind, "conflict", (source,), error=reason)
+
+    def _entry(self, name: str, source: Provenance) -> Entry:
+        entry, key = Entry(name, self.kind, "available", (source,)), (name, source)
         if failure := self._failed.get(key):
             state: State = "incompatible" if isinstance(failure, PluginIncompatible) else "broken"
             return replace(entry, state=state, error=str(failure))

@@ -99,12 +99,12 @@ def test_a_broad_except_stands_only_at_the_plugin_border() -> None:
         for name, tree in source_trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
-        and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
+        and (node.type is None or {"Exception", "BaseException"} & set(re.findall(r"\w+", ast.unparse(node.type))))
     ]
     # A loader process hands whatever a plugin's reader raises to the training process, which raises it. A study notes
     # what a cell raises, and goes on with the next one; the conformance kit fails the check that raised.
     places = {place.split(":")[0] for place in found if not place.startswith("jepa_core/testing/")}
-    assert places == {"jepa_core/ablation/running.py", "jepa_core/loading.py", "jepa_core/registry.py"}
+    assert places == {"jepa_core/ablation/running.py", "jepa_core/loading.py", "jepa_core/supply.py"}
 
 
 def test_functions_and_files_have_a_readable_size() -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 import pytest
 import typer
-from toy import TOY_ROWS, Toy, toy_config
+from toy import Toy, toy_config
 from typer.testing import CliRunner
 
 import jepa_core
@@ -22,9 +22,8 @@ from jepa_core.cli import Commands, app, common, root
 from jepa_core.cli.common import Progress, configure_logging, table
 from jepa_core.config import Section
 from jepa_core.errors import CheckpointError, ConfigError, JepaError, NonFiniteLoss, PluginNotFound, UsageError
-from jepa_core.plugin import ObjectivePlugin
 from jepa_core.recipes import read_config
-from jepa_core.registry import maskings, modalities, objectives
+from jepa_core.registry import maskings, modalities
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -250,17 +249,6 @@ def test_plugins_list_prints_every_name_with_its_state_and_origin() -> None:
     assert ["encoder", "vit", "available", "jepa-core", version, "jepa_core.builtin:vit"] in [
         [*row[:2], "available", *row[3:]] for row in rows
     ]
-
-
-def test_plugins_list_shows_a_conflict_and_what_resolves_it() -> None:
-    with objectives.temporarily(ObjectivePlugin("l2", TOY_ROWS.Config, "nowhere:nothing")):
-        code, out, _ = jepa("plugins", "list")
-        entries = json.loads(jepa("plugins", "list", "--json")[1])
-    assert code == 0
-    assert "objective 'l2' is supplied by jepa-core" in out
-    (entry,) = [each for each in entries if each["name"] == "l2"]
-    assert (entry["kind"], entry["state"]) == ("objective", "conflict")
-    assert [source["distribution"] for source in entry["provenance"]] == ["jepa-core", "(this process)"]
 
 
 def test_plugins_list_imports_plugins_only_when_it_is_told_to(tmp_path: Path) -> None:
