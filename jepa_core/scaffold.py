@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jepa_core.errors import UsageError
 from jepa_core.registry import REGISTRIES
-from jepa_core.supply import Kind, named
+from jepa_core.supply import Kind, Supply, installed
 
 _DISTRIBUTION, _PACKAGE = "jepa-series", "jepa_series"
 
@@ -148,8 +148,10 @@ def _require_usable(name: str, kind: Kind, rename: Callable[[str], str], modules
     """Raise UsageError where `name` is no name, is taken, or would mean two things in the package's code."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UsageError(f"{name}: expected lower-case letters, digits and single underscores, beginning with a letter")
-    if suppliers := REGISTRIES[kind].suppliers(name):
-        raise UsageError(f"{name}: this {kind} is supplied by {named(suppliers[0])}. Choose another name")
+    registry = REGISTRIES[kind]
+    suppliers = [each.distribution for each in registry.suppliers(name)]
+    if holder := Supply(kind, registry.group, installed).owner(name) or next(iter(suppliers), None):
+        raise UsageError(f"{name}: there is a {kind} of this name in {holder}. Choose another name")
     words = {word for text in modules for word in _identifiers(text)}
     new = {rename(word) for word in words if rename(word) != word}
     if clash := sorted(new & {*words, *keyword.kwlist, *dir(builtins)}):

@@ -24,9 +24,8 @@ class NoiseMasking(Split):
                 f"masking.ratio: {config.ratio:g} leaves no context on a grid of {grid}. "
                 f"Allowed: above 0, up to {most:.3g}."
             )
-        self._num_visible = grid.num_tokens - hidden
+        self.config, self._num_visible = config, grid.num_tokens - hidden
         super().__init__(config, grid, self._num_visible)
-        self._filter = smoothing(grid.shape, config.smoothness)
 
     def values(self, random: SampleRandom) -> Float[np.ndarray, "batch *grid"]:
         """What decides: a random number per cell, smoothed over its neighbours.
@@ -36,7 +35,7 @@ class NoiseMasking(Split):
         """
         axes = range(1, 1 + self.grid.num_axes)
         spectrum = np.fft.fftn(random.uniform(*self.grid.shape), axes=axes)
-        return np.fft.ifftn(spectrum * self._filter, axes=axes).real
+        return np.fft.ifftn(spectrum * smoothing(self.grid.shape, self.config.smoothness), axes=axes).real
 
     def visible(self, random: SampleRandom) -> Bool[np.ndarray, "batch tokens"]:
         """All but the cells with the highest values."""
