@@ -123,7 +123,7 @@ def test_the_order_of_cells_and_seeds_changes_no_number(results: StudyResults, a
         measurements=tuple(reversed(results.measurements)),
         facts=tuple(reversed(results.facts)),
         unfinished={},
-        baselines=dict(reversed(results.baselines.items())),
+        baselines=dict(reversed(list(results.baselines.items()))),
     )
     found = analyse(turned)
     assert (found.rows, found.facts, found.finding) == (analysis.rows, analysis.facts, analysis.finding)
@@ -272,7 +272,7 @@ def test_what_differed_is_said_with_the_arms_at_both_ends(results: StudyResults,
     )  # pyright: ignore[reportArgumentType]
     assert analyse(replace(results, facts=facts)).differed["waves"] == (
         "Context tokens per sample: 18 (plain) to 27 (good), 1.50 times as many.",
-        "FLOPs of a run: 1e+06 (bad) to 5e+06 (good), 5.00 times as many.",
+        "Compute of a run: 1\u00a0MFLOP (bad) to 5\u00a0MFLOP (good), 5.00 times as many.",
     )
 
 

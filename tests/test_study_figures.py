@@ -230,7 +230,7 @@ def study_of(*rows: Row, bases: tuple[str, ...] = ("waves",)) -> Analysis:
     with toy_registered():
         study = made_up_study(("half", "rows", "most"), bases=bases, absent={}, overrides={})
     nothing = StudyResults(study, (), (), {})
-    return Analysis(nothing, rows, (), dict.fromkeys(bases, "direction/linear"), {}, "")
+    return Analysis(nothing, rows, (), dict.fromkeys(bases, "direction/linear"), {}, ())
 
 
 def test_the_headline_names_what_stands_out_and_where() -> None:

@@ -70,7 +70,10 @@ def test_the_page_begins_with_the_question_and_the_finding(page: str, analysis: 
         "Which cells should be hidden?",
         "Better than half: rows on waves. Worse than half: fast on waves and tides",
     ]
-    places = [text.index(part) for part in (*said, analysis.finding.replace("\u00a0", " "), "Mean accuracies")]
+    places = [
+        text.index(part)
+        for part in (*said, *(sentence.replace("\u00a0", " ") for sentence in analysis.findings), "4 arms ×")
+    ]
     assert places == sorted(places)
     assert "4 arms × 2 bases × 3 seeds; all 21 cells finished. Reference: half." in text
 
@@ -309,7 +312,7 @@ def test_names_from_outside_are_text_and_not_markup(analysis: Analysis, tmp_path
     study = made_up_study(("half", EVIL), bases=("waves",), absent={("tides", EVIL): EVIL}, overrides={})
     levels = {("waves", "half"): 0.7, ("waves", EVIL): 0.4}
     results = made_up_results(study, {f"waves/{EVIL}/seed_1": EVIL}, levels=levels)
-    evil = replace(analyse(results), finding=EVIL, differed={"waves": (EVIL,)})
+    evil = replace(analyse(results), findings=(EVIL,), differed={"waves": (EVIL,)})
     reader = Reader(page_of(evil, tmp_path, EVIL))
     assert "script" not in reader.tags
     assert reader.text.count(EVIL) > 10

@@ -8,11 +8,12 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from jepa_core.ablation.answers import Answers, BySeed, Place, paired
-from jepa_core.ablation.findings import differed, finding
+from jepa_core.ablation.findings import differed, findings
 from jepa_core.ablation.intervals import contrast, holm
 from jepa_core.ablation.results import CellFacts, StudyResults
 
-_WORST_FIRST = ("collapsed", "suspicious", "unknown", "healthy")
+State = Literal["healthy", "suspicious", "collapsed", "unknown"]
+_WORST_FIRST: tuple[State, ...] = ("collapsed", "suspicious", "unknown", "healthy")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ArmFacts:
     arm: str
     seeds: int
     """Finished ones."""
-    verdict: Literal["healthy", "suspicious", "collapsed", "unknown"]
+    verdict: State
     """The worst of its seeds'."""
     reasons: tuple[str, ...]
     """Warnings behind it."""
@@ -113,8 +114,13 @@ class Analysis:
     """The metric that a base is judged by."""
     differed: Mapping[str, tuple[str, ...]]
     """By base: sentences about what differed between arms besides the studied choice (compute, tokens, steps)."""
-    finding: str
-    """One sentence, or a few: what the study shows. Names no winner whose interval contains zero."""
+    findings: tuple[str, ...]
+    """What the study shows, base by base, and what weakens it. Names no winner whose interval contains zero."""
+
+    @property
+    def finding(self) -> str:
+        """All findings, one after the other."""
+        return " ".join(self.findings)
 
 
 def analyse(results: StudyResults) -> Analysis:
@@ -132,7 +138,7 @@ def analyse(results: StudyResults) -> Analysis:
         facts=facts,
         primary=answers.primary,
         differed={base: differed([each for each in facts if each.base == base]) for base in results.study.config.bases},
-        finding=finding(results, rows, facts, answers.primary),
+        findings=findings(results, rows, facts, answers.primary),
     )
 
 
@@ -225,7 +231,7 @@ def _arm_facts(base: str, arm: str, cells: Sequence[CellFacts]) -> ArmFacts:
         base=base,
         arm=arm,
         seeds=len(cells),
-        verdict=min((cell.verdict.state for cell in cells), key=_WORST_FIRST.index),
+        verdict=next(state for state in _WORST_FIRST if any(cell.verdict.state == state for cell in cells)),
         reasons=tuple(dict.fromkeys(reason for cell in cells for reason in cell.verdict.reasons)),
         verdicts={cell.seed: cell.verdict.state for cell in cells},
         target_rank=measured("target_rank"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jepa_core.ablation.results import StudyResults
-from jepa_core.report.words import signed
+from jepa_core.report.words import flops, signed
 
 if TYPE_CHECKING:
     from jepa_core.ablation.analysis import ArmFacts, Difference, Row
@@ -15,7 +15,7 @@ _BUDGETS = {
     "steps": "Updates",
     "context_tokens": "Context tokens per sample",
     "predicted_tokens": "Predicted tokens per sample",
-    "flops": "FLOPs of a run",
+    "flops": "Compute of a run",
     "parameters": "Parameters of encoder and predictor",
 }
 
@@ -29,11 +29,14 @@ def differed(facts: Sequence[ArmFacts]) -> tuple[str, ...]:
         if least != most:
             low, high = (next(arm for arm in amounts if amounts[arm] == amount) for amount in (least, most))
             factor = f", {most / least:.2f} times as many" if least else ""
-            sentences.append(f"{called}: {_amount(least)} ({low}) to {_amount(most)} ({high}){factor}.")
+            shown = flops if name == "flops" else _amount
+            sentences.append(f"{called}: {shown(least)} ({low}) to {shown(most)} ({high}){factor}.")
     return tuple(sentences)
 
 
-def finding(results: StudyResults, rows: Sequence[Row], facts: Sequence[ArmFacts], primary: Mapping[str, str]) -> str:
+def findings(
+    results: StudyResults, rows: Sequence[Row], facts: Sequence[ArmFacts], primary: Mapping[str, str]
+) -> tuple[str, ...]:
     """What the study shows, base by base, and what weakens it.
 
     Only arms whose adjusted interval excludes zero are named as better or worse, and only beside the reference.
@@ -53,7 +56,7 @@ def finding(results: StudyResults, rows: Sequence[Row], facts: Sequence[ArmFacts
     if missing := len(results.unfinished):
         verb = "has" if missing == 1 else "have"
         parts.append(f"{missing} of {len(results.study.cells)} cells {verb} no result.")
-    return " ".join(parts)
+    return tuple(parts)
 
 
 def _on_base(base: str, reference: str, rows: Sequence[Row]) -> str:

@@ -121,7 +121,7 @@ def _render(analysis: Analysis, command: str) -> str:
         study=study,
         scope=sentences.scope(analysis),
         headline=sentences.headline(analysis),
-        finding=analysis.finding,
+        findings=analysis.findings,
         how_to_read=sentences.how_to_read(study),
         judgements=sentences.judgements(),
         bases=bases,
