@@ -19,10 +19,11 @@ from small_study import found, install_toy, run_study_in_child, small_study
 from jepa_core.ablation import launching
 from jepa_core.ablation.cells import Study
 from jepa_core.ablation.folder import StudyFolder
-from jepa_core.ablation.launching import Slot, run_study, slots
+from jepa_core.ablation.launching import Slot, Workers, run_study, slots
 from jepa_core.ablation.results import read_results
 from jepa_core.ablation.running import work
 from jepa_core.errors import JepaError, UsageError
+from jepa_core.interruption import Interruption
 from jepa_core.registry import objectives
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -141,6 +142,17 @@ def test_workers_that_cannot_start_end_the_study_with_the_cause(
     with pytest.raises(JepaError, match="a worker ended with exit code 1 before it had a cell") as failed:
         run_study(study, folder)
     assert "modality 'toy' is not installed" in str(failed.value)
+    assert [state.state for state in folder.states(study).values()] == ["waiting"]
+
+
+def test_a_worker_that_is_stopped_while_it_starts_is_no_failure(tmp_path: Path) -> None:
+    study, folder = small_study({"half": ()}), StudyFolder(tmp_path / "study")
+    folder.open(study, resume=False)
+    asked = Interruption()
+    asked.ask()
+    with Workers(study, folder, jobs=2, only=None, threads=1) as workers:
+        while workers.mind(asked):
+            time.sleep(0.05)
     assert [state.state for state in folder.states(study).values()] == ["waiting"]
 
 

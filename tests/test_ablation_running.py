@@ -15,10 +15,12 @@ import pytest
 from small_study import STEPS, found, small_study, trace, work_in_child
 
 from jepa_core.ablation import running
+from jepa_core.ablation.analysis import analyse
 from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.folder import StudyFolder
 from jepa_core.ablation.results import read_results
 from jepa_core.ablation.running import selected, work
+from jepa_core.ablation.tables import write_tables
 from jepa_core.errors import CheckpointError, UsageError
 from jepa_core.interruption import Interruption
 
@@ -68,6 +70,13 @@ def test_five_kills_leave_no_trace(tmp_path: Path, uninterrupted: Path) -> None:
     for cell in study.cells:
         assert trace(path / "cells" / cell.name) == trace(uninterrupted / "cells" / cell.name)
     assert found(read_results(study, path)) == found(read_results(study, uninterrupted))
+    assert tables(study, path, tmp_path) == tables(study, uninterrupted, tmp_path)
+
+
+def tables(study: Study, path: Path, out: Path) -> dict[str, bytes]:
+    """Every file with the numbers of a study but for the one that tells of the clock."""
+    files = write_tables(analyse(read_results(study, path)), out)
+    return {file.name: file.read_bytes() for file in files if file.name != "cells.csv"}
 
 
 def test_a_cell_run_third_in_a_process_equals_that_cell_run_alone(tmp_path: Path, uninterrupted: Path) -> None:

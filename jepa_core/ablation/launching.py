@@ -23,6 +23,7 @@ from jepa_core.ablation.cells import Study
 from jepa_core.ablation.folder import CellState, StudyFolder
 from jepa_core.ablation.progress import StudyView
 from jepa_core.ablation.running import selected
+from jepa_core.cores import cores
 from jepa_core.errors import JepaError, UsageError
 from jepa_core.interruption import Interruption
 
@@ -77,7 +78,7 @@ def run_study(
 
         submit(study, folder, jobs=jobs, resume=resume, only=only, options=options)
         return True
-    threads = folder.open(study, resume=resume, threads=study.config.threads or max(1, len(_cores()) // jobs)).threads
+    threads = folder.open(study, resume=resume, threads=study.threads(jobs)).threads
     assert threads is not None
     folder.forget_failures(study)
     supervise(study, folder, jobs=min(jobs, len(chosen)), only=only, threads=threads)
@@ -118,22 +119,18 @@ class Slot:
 
 def slots(jobs: int) -> list[Slot]:
     """The cores and the GPUs of this machine, shared out; several jobs share a GPU where there are fewer of them."""
-    cores, devices = _cores(), _devices()
-    share = len(cores) // jobs
+    every, devices = cores(), _devices()
+    share = len(every) // jobs
     if devices and jobs > len(devices):
         logger.warning("%d jobs share %d GPUs; --jobs %d gives each its own", jobs, len(devices), len(devices))
     bound = jobs > 1 and share > 0 and hasattr(os, "sched_setaffinity")
     return [
         Slot(
-            cores=tuple(cores[number * share : (number + 1) * share]) if bound else (),
+            cores=tuple(every[number * share : (number + 1) * share]) if bound else (),
             device=devices[number % len(devices)] if devices else None,
         )
         for number in range(jobs)
     ]
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _devices() -> list[str]:
@@ -210,13 +207,13 @@ class Workers:
             self._start(ended.slot)
 
     def _mourn(self, ended: _Running, code: int) -> None:
-        """Fail the cell that a worker died on; raises JepaError where it died on none."""
+        """Fail the cell that a worker died on; raises JepaError where it died on none, and nobody had it stop."""
         left, tail = self._folder.left_by(self._study, ended.name), _tail(ended.log)
         for cell in left:
             memory = " (out of memory?)" if code == -signal.SIGKILL else ""
             reason = f"the process that ran it died of {_called(code)}{memory}; its log: {ended.log}"
             self._folder.fail(cell, reason, tail)
-        if not left:
+        if not left and not self._asked:
             raise JepaError(f"a worker ended with {_called(code)} before it had a cell; its log: {ended.log}\n{tail}")
 
     def __exit__(

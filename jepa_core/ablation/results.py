@@ -19,7 +19,7 @@ from jepa_core.errors import CheckpointError, JepaError
 from jepa_core.evaluation import Correct, read_correct
 from jepa_core.evaluation.outcome import ITEMS
 from jepa_core.metrics import read_log
-from jepa_core.planning import Plan, plan
+from jepa_core.planning import Work, work
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class StudyResults:
 def read_results(study: Study, folder: Path) -> StudyResults:
     """Read the cells' folders below `folder`; what is damaged is unfinished, with the reason."""
     place = StudyFolder(folder)
-    states, wanted, plans = place.states(study), place.wanted(study), _Plans()
+    states, wanted, works = place.states(study), place.wanted(study), _Works()
     measurements: list[Measurement] = []
     facts: list[CellFacts] = []
     unfinished: dict[str, str] = {}
@@ -105,7 +105,7 @@ def read_results(study: Study, folder: Path) -> StudyResults:
         try:
             found = _measurements(study, cell, place, states[cell.name], wanted[cell.name])
             _require_same_samples(cell, place, tested)
-            fact = _facts(cell, place, plans)
+            fact = _facts(cell, place, works)
         except JepaError as error:
             unfinished[cell.name] = " ".join(str(error).split())
         else:
@@ -168,22 +168,22 @@ def _require_same_samples(cell: Cell, place: StudyFolder, tested: dict[str, list
         )
 
 
-class _Plans:
-    """What `jepa plan` says of a configuration: the same for every seed."""
+class _Works:
+    """What `jepa plan` counts of a configuration: the same for every seed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Plan] = {}
+        self._known: dict[str, Work] = {}
 
-    def of(self, cell: Cell) -> Plan:
+    def of(self, cell: Cell) -> Work:
         key = config_hash(cell.config.model_copy(update={"seed": 0}))
         if key not in self._known:
-            self._known[key] = plan(cell.config)
+            self._known[key] = work(cell.config)
         return self._known[key]
 
 
-def _facts(cell: Cell, place: StudyFolder, plans: _Plans) -> CellFacts:
+def _facts(cell: Cell, place: StudyFolder, works: _Works) -> CellFacts:
     """What became of a cell that is done; raises CheckpointError where its checkpoint is damaged."""
-    run, planned = place.run(cell), plans.of(cell)
+    run, planned = place.run(cell), works.of(cell)
     state, rows = read_state(run.find()), read_log(run.metrics_path)
     measured = [row for row in rows if "collapse/warnings" in row]
     steps = cell.config.train.steps
@@ -199,7 +199,7 @@ def _facts(cell: Cell, place: StudyFolder, plans: _Plans) -> CellFacts:
         seconds=state["seconds"],
         flops=planned.flops.run,
         context_tokens=planned.context_tokens,
-        predicted_tokens=sum(view.num_targets * view.target for view in planned.views),
+        predicted_tokens=planned.predicted_tokens,
         parameters=planned.parameters.encoder + planned.parameters.predictor,
         verdict=verdict(measured, cell.config.collapse, steps),
         collapse={name: measured[-1].get(f"collapse/{name}") for name in METRICS} if measured else {},
