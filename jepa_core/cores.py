@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 
+def cores() -> list[int]:
+    """The cores that this process may use: fewer than the machine has under taskset and some schedulers."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def count_workers(workers: int | str, processes_here: int = 1) -> int:
     """`auto`: a loader process for every core but one of those that a training process has, at most 8.
 
@@ -13,8 +18,8 @@ def count_workers(workers: int | str, processes_here: int = 1) -> int:
     """
     if workers != "auto":
         return int(workers)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cores // processes_here - 1)) if cores > processes_here else 0
+    count = len(cores())
+    return min(8, max(1, count // processes_here - 1)) if count > processes_here else 0
 
 
 def training_processes_here(world: int) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from jepa_core.cores import cores
 from jepa_core.errors import PluginError
 from jepa_core.plugin import Modality, Plugin
 from jepa_core.registry import REGISTRIES
@@ -107,12 +108,8 @@ def devices() -> Iterator[Finding]:
         yield Finding(f"cuda:{number}", "ok", f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free")
     if torch.backends.mps.is_available():
         yield Finding("mps", "ok", "Apple's GPU")
-    yield Finding("processor", "ok", f"{cores()} cores for this process, {torch.backends.cpu.get_cpu_capability()}")
-
-
-def cores() -> int:
-    """Cores that this process may use: fewer than the machine has under taskset and some schedulers."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    capability = torch.backends.cpu.get_cpu_capability()
+    yield Finding("processor", "ok", f"{len(cores())} cores for this process, {capability}")
 
 
 def main_device() -> torch.device:
@@ -139,9 +136,9 @@ def threads() -> Finding:
     import torch
 
     count = torch.get_num_threads()
-    detail = f"{count} for torch, {cores()} cores"
-    if count > cores():
-        return Finding("threads", "warn", detail, f"export OMP_NUM_THREADS={cores()}")
+    detail = f"{count} for torch, {len(cores())} cores"
+    if count > len(cores()):
+        return Finding("threads", "warn", detail, f"export OMP_NUM_THREADS={len(cores())}")
     return Finding("threads", "ok", detail)
 
 
@@ -149,8 +146,8 @@ def waiting() -> Finding:
     """Whether idle OpenMP threads spin, which slows a busy machine 10 to 50 times over (docs/log.md)."""
     policy = os.environ.get("OMP_WAIT_POLICY", "")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    detail = f"OMP_WAIT_POLICY is {policy or 'not set'}, load {load:.1f} on {cores()} cores"
-    if main_device().type == "cpu" and policy.upper() != "PASSIVE" and load > cores() / 2:
+    detail = f"OMP_WAIT_POLICY is {policy or 'not set'}, load {load:.1f} on {len(cores())} cores"
+    if main_device().type == "cpu" and policy.upper() != "PASSIVE" and load > len(cores()) / 2:
         return Finding("waiting", "warn", f"{detail}: others are computing too", "export OMP_WAIT_POLICY=PASSIVE")
     return Finding("waiting", "ok", detail)
 

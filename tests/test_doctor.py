@@ -91,7 +91,7 @@ def test_a_torch_that_cannot_be_imported_ends_the_checks_that_need_it(monkeypatc
 
 def test_more_threads_than_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    monkeypatch.setattr(doctor, "cores", lambda: 2)
+    monkeypatch.setattr(doctor, "cores", lambda: [0, 1])
     assert doctor.threads() == Finding("threads", "warn", "64 for torch, 2 cores", "export OMP_NUM_THREADS=2")
 
 
@@ -103,7 +103,7 @@ def test_spinning_threads_matter_only_on_a_busy_machine(
 ) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
-    monkeypatch.setattr(doctor, "cores", lambda: 2)
+    monkeypatch.setattr(doctor, "cores", lambda: [0, 1])
     monkeypatch.setattr(doctor, "main_device", lambda: torch.device("cpu"))
     assert doctor.waiting().state == state
 

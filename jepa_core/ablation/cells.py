@@ -16,6 +16,7 @@ from jepa_core.ablation.study import StudyConfig, read_study_config
 from jepa_core.config import RunConfig
 from jepa_core.config.compare import Change, choices
 from jepa_core.config.text import read_text
+from jepa_core.cores import cores
 from jepa_core.errors import ConfigError, PluginError, PluginIncompatible, UsageError
 from jepa_core.model import Parts
 from jepa_core.recipes import read_config
@@ -80,6 +81,10 @@ class Study:
     """How an arm differs from its base, before `match`, by (base, arm)."""
     matched: Mapping[Place, str] = field(default_factory=dict)
     """What `match` changed, in words, by (base, arm); nothing where it changed nothing."""
+
+    def threads(self, jobs: int) -> int:
+        """Processor threads of a cell where so many run at a time."""
+        return self.config.threads or max(1, len(cores()) // jobs)
 
 
 def read_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:

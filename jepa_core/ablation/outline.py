@@ -56,11 +56,14 @@ class Outline:
     """By base, in the order of tables."""
     timing: Mapping[str, str]
     """What the times are estimated from, by base."""
+    jobs: int
+    """Cells at a time."""
 
     @property
     def seconds(self) -> float:
-        """Of pretraining all cells, one after the other; evaluation comes on top."""
-        return len(self.study.config.seeds) * sum(arm.cost.seconds for arm in self.arms if arm.cost)
+        """Of pretraining all cells; evaluation comes on top."""
+        one_seed = sum(arm.cost.seconds for arm in self.arms if arm.cost)
+        return one_seed * len(self.study.config.seeds) / min(self.jobs, len(self.study.cells))
 
     def as_json(self) -> dict[str, Any]:
         """Plain types."""
@@ -72,33 +75,34 @@ class Outline:
             "match": study.config.match,
             "seeds": list(study.config.seeds),
             "cells": len(study.cells),
+            "jobs": self.jobs,
             "seconds": self.seconds,
             "timing": dict(self.timing),
             "arms": [asdict(arm) for arm in self.arms],
         }
 
 
-def outline(study: Study, run_of: Callable[[Cell], RunFolder], threads: int | None = None) -> Outline:
+def outline(study: Study, run_of: Callable[[Cell], RunFolder], jobs: int = 1) -> Outline:
     """Count and estimate every arm of a study.
 
     Args:
         study: with its cells resolved.
         run_of: where a cell is, or would be: finished cells say how long the others will take. Where there are none,
             a few steps of one cell of every base are trained in a temporary folder.
-        threads: processor threads per cell.
+        jobs: cells at a time, which share the processor's cores.
     """
     arms, timing = list[ArmOutline](), dict[str, str]()
     for base in study.config.bases:
         cells = [cell for cell in study.cells if cell.base == base]
         counted = {cell.arm: (cell, work(cell.config)) for cell in cells if cell.seed == study.config.seeds[0]}
-        pace = pace_of(cells, {arm: amount for arm, (_, amount) in counted.items()}, run_of, threads)
+        pace = pace_of(cells, {arm: amount for arm, (_, amount) in counted.items()}, run_of, study.threads(jobs))
         timing[base] = pace.source
         for arm in study.arms:
             place = (base, arm)
             cost = _cost(*counted[arm], pace.seconds_per_flop) if arm in counted else None
             changes, matched = study.changes.get(place, ()), study.matched.get(place, "")
             arms.append(ArmOutline(base, arm, changes, matched, study.absent.get(place, ""), cost))
-    return Outline(study, tuple(arms), timing)
+    return Outline(study, tuple(arms), timing, jobs)
 
 
 def _cost(cell: Cell, amount: Work, seconds_per_flop: float) -> Cost:

@@ -39,7 +39,7 @@ def pace_of(
     cells: Sequence[Cell],
     work: Mapping[str, Work],
     run_of: Callable[[Cell], RunFolder],
-    threads: int | None = None,
+    threads: int,
 ) -> Pace:
     """The pace of a base's cells.
 
@@ -47,7 +47,7 @@ def pace_of(
         cells: at least one.
         work: of a cell, by arm.
         run_of: where a cell is, or would be.
-        threads: processor threads for a measurement; None for what torch would take.
+        threads: processor threads of a cell.
     """
     finished = _finished(cells, work, run_of)
     if finished is not None:
@@ -69,35 +69,40 @@ def _finished(cells: Sequence[Cell], work: Mapping[str, Work], run_of: Callable[
     return Pace(seconds / flops, f"{count} finished {'cell' if count == 1 else 'cells'}") if count else None
 
 
-def _measured(cell: Cell, work: Work, threads: int | None) -> Pace:
+def _measured(cell: Cell, work: Work, threads: int) -> Pace:
     """Train a few steps, on fewer samples where a whole batch would take long."""
     train = cell.config.train
     per_sample = work.flops.step / train.batch_size
     samples = min(train.batch_size, int(_MOST_FLOPS / per_sample))
     if not samples or work.parameters.encoder + work.parameters.predictor > _MOST_WEIGHTS:
         return _nominal("too large to be measured in passing")
-    short = {"steps": _STEPS, "batch_size": samples, "accumulate": 1, "log_every": 1}
-    layer = {"train": short, "checkpoint": {"every": _STEPS}, "collapse": {"every": _STEPS, "stop": False}}
+    layer = {
+        "train": {"steps": _STEPS, "batch_size": samples, "accumulate": 1, "log_every": 1, "compile": False},
+        "checkpoint": {"every": _STEPS},
+        "collapse": {"every": _STEPS, "stop": False},
+        "tracking": {"trackers": ()},
+    }
     seconds = _seconds_per_step(read_config(text=to_yaml(cell.config), layers=[layer]), threads)
     of = f"{samples} of {train.batch_size} samples" if samples < train.batch_size else f"{samples} samples"
     return Pace(seconds / (samples * per_sample), f"{_STEPS - 2} steps of {of} of {cell.arm}, measured now")
 
 
-def _seconds_per_step(config: RunConfig, threads: int | None) -> float:
+def _seconds_per_step(config: RunConfig, threads: int) -> float:
     times: list[float] = []
 
     def note(_: Mapping[str, Any]) -> None:
         times.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder, _threads(threads):
-        Trainer(config, RunFolder(Path(folder) / "run"), on_row=note).train()
+        if Trainer(config, RunFolder(Path(folder) / "run"), on_row=note).train() == "interrupted":
+            raise KeyboardInterrupt
     return (times[-2] - times[0]) / (len(times) - 2)
 
 
 @contextmanager
-def _threads(count: int | None) -> Generator[None]:
+def _threads(count: int) -> Generator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jepa_core.cli.common import AsJson, plain_table
+from jepa_core.cli.common import AsJson, plain_table, print_json
 from jepa_core.errors import FAILED_RUN
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _write(study: Study, folder: StudyFolder, command: str, as_json: bool) -> No
     files.append(write_study_report(analysis, folder.path / "report.html", command))
     if as_json:
         told = {"finding": analysis.finding, "unfinished": dict(results.unfinished), "files": list(map(str, files))}
-        typer.echo(json.dumps(told, indent=1))
+        print_json(told)
     else:
         typer.echo(analysis.finding)
         typer.echo(f"report: {files[-1]}")
@@ -125,7 +124,7 @@ def _show_status(study: Study, folder: StudyFolder, as_json: bool) -> None:
     """How far every cell is."""
     states = folder.states(study)
     if as_json:
-        typer.echo(json.dumps({name: dataclasses.asdict(state) for name, state in states.items()}, indent=1))
+        print_json({name: dataclasses.asdict(state) for name, state in states.items()})
         return
     from rich.console import Console
 
@@ -158,16 +157,16 @@ def _show_outline(study: Study, folder: StudyFolder, jobs: int, as_json: bool) -
     """What would run."""
     from jepa_core.ablation.outline import outline
 
-    counted = outline(study, folder.run, study.config.threads)
+    counted = outline(study, folder.run, jobs)
     if as_json:
-        typer.echo(json.dumps(counted.as_json(), indent=1))
+        print_json(counted.as_json())
         return
     from rich.console import Console
 
-    show(counted, jobs, Console())
+    show(counted, Console())
 
 
-def show(outline: Outline, jobs: int, console: Console) -> None:
+def show(outline: Outline, console: Console) -> None:
     """Print an outline: a table of amounts per base, and under it what each arm changes."""
     from jepa_core.report.words import duration
 
@@ -179,14 +178,13 @@ def show(outline: Outline, jobs: int, console: Console) -> None:
             reference = " (reference)" if arm.arm == study.reference else ""
             console.print(f"{arm.arm}{reference}: {_difference(arm)}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"times: {outline.timing[base]}", highlight=False, markup=False, soft_wrap=True)
-    cells, seeds = len(study.cells), len(study.config.seeds)
-    console.print(
-        f"\n{cells} cells with {seeds} {'seed' if seeds == 1 else 'seeds'}; pretraining takes about "
-        f"{duration(outline.seconds / min(jobs, cells))} with {jobs} {'job' if jobs == 1 else 'jobs'}, and evaluation "
-        "comes on top.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    size = f"{_several(len(study.cells), 'cell')} with {_several(len(study.config.seeds), 'seed')}"
+    time = f"about {duration(outline.seconds)} with {_several(outline.jobs, 'job')}"
+    console.print(f"\n{size}; pretraining takes {time}, and evaluation comes on top.", highlight=False, soft_wrap=True)
+
+
+def _several(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _amounts(arms: list[ArmOutline], base: str) -> Table:
