@@ -111,9 +111,9 @@ def test_swapped_names_swap_lines_of_the_tables(analysis: Analysis) -> None:
     assert back == markdown(analysis)
 
 
-def test_the_page_begins_with_the_finding_and_shows_the_primary_metric_first(analysis: Analysis) -> None:
+def test_the_page_begins_with_the_findings_and_shows_the_primary_metric_first(analysis: Analysis) -> None:
     text = markdown(analysis)
-    assert text.split("\n\n")[1] == analysis.finding
+    assert text.split("\n\n")[1].splitlines() == [f"- {sentence}" for sentence in analysis.findings]
     assert re.findall("^## (.*)$", text, re.MULTILINE) == [
         f"{base}, {metric}" for base in ("waves", "tides") for metric in METRICS
     ]

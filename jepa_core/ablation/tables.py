@@ -142,10 +142,10 @@ def cell_records(analysis: Analysis) -> list[Record]:
 
 
 def markdown(analysis: Analysis) -> str:
-    """The finding, and a table per base and metric, the primary one first."""
+    """The findings, and a table per base and metric, the primary one first."""
     study = analysis.results.study
     title = study.config.title or study.name
-    parts = [f"# {title}", analysis.finding]
+    parts = [f"# {title}", "\n".join(f"- {sentence}" for sentence in analysis.findings)]
     for base in study.config.bases:
         rows = [row for row in analysis.rows if row.base == base]
         metrics = sorted(dict.fromkeys(row.metric for row in rows), key=lambda metric: metric != analysis.primary[base])
