@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 from sites import Site
+from toy import Toy, ToyConfig, toy_registered
+from typer.testing import CliRunner
 
 from jepa_core import supply
 from jepa_core.builtin import L2Config
+from jepa_core.cli import app
 from jepa_core.errors import PluginConflict, PluginLoadError, PluginNotFound
 from jepa_core.plugin import Masking, ObjectivePlugin
 from jepa_core.registry import Registry, maskings, objectives
+from jepa_core.types import TokenGrid
 
 TESTS = Path(__file__).parent
 HEALTHY = """
@@ -180,6 +184,27 @@ def test_ctrl_c_during_an_import_is_not_the_plugins_fault(site: Site) -> None:
 def test_a_factory_that_cannot_be_imported_is_an_error_that_names_it(target: str, cause: str) -> None:
     with pytest.raises(PluginLoadError, match=f"^{target} cannot be imported: {cause}: .*package that holds"):
         ObjectivePlugin("thing", L2Config, target).load()
+
+
+def test_with_json_standard_output_is_json_whenever_a_plugin_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chatty(toy: Toy, config: ToyConfig) -> TokenGrid:
+        print("{how many cells?")
+        return grid(toy, config)
+
+    grid = Toy.grid
+    monkeypatch.setattr(Toy, "grid", chatty)
+    file = tmp_path / "toy.yaml"
+    file.write_text("modality: {name: toy}")
+    with toy_registered():
+        plain = CliRunner().invoke(app, ["masks", str(file), "--samples", "20", "--out", str(tmp_path / "masks.png")])
+        done = CliRunner().invoke(app, ["masks", str(file), "--samples", "20", "--json"])
+        schema = CliRunner().invoke(app, ["config", "schema"])
+    assert "{how many cells?" in plain.stdout
+    assert json.loads(done.stdout)["masking"] == "random"
+    assert "{how many cells?" in done.stderr
+    assert json.loads(schema.stdout)["type"] == "object"
 
 
 # All of them at once, in processes of their own

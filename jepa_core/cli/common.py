@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
 
 import typer
 
@@ -26,7 +28,33 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one value of the configuration, such as optim.lr.value=3e-4."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_ANSWERS: ContextVar[TextIO] = ContextVar("answers")
+
+
+@contextmanager
+def _answers_alone() -> Generator[None]:
+    """Keep standard output for `print_json`: a plugin may print whenever its code runs."""
+    token = _ANSWERS.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _ANSWERS.reset(token)
+
+
+def _until_the_command_ends(context: typer.Context, as_json: bool) -> bool:
+    if as_json:
+        context.with_resource(_answers_alone())
+    return as_json
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_until_the_command_ends)]
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """Print what a command found out, of plain types; with `--json` nothing else reaches standard output."""
+    typer.echo(json.dumps(value, indent=indent), file=_ANSWERS.get(sys.stdout))
+
 
 logger = logging.getLogger(__name__)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_core.cli.common import Overrides
+from jepa_core.cli.common import Overrides, print_json
 from jepa_core.errors import BAD_USAGE, JepaError, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +69,11 @@ def register(app: typer.Typer) -> None:
         from jepa_core.registry import REGISTRIES
 
         if study:
-            typer.echo(json.dumps(StudyConfig.model_json_schema(), indent=2))
+            print_json(StudyConfig.model_json_schema())
             return
         chosen = {"modality": modality, "masking": masking}
         sections = {kind: _sections(kind, chosen.get(kind)) for kind in REGISTRIES}
-        typer.echo(json.dumps(file_schema(sections), indent=2))
+        print_json(file_schema(sections))
 
 
 def _check(path: Path, overrides: list[str]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson
+from jepa_core.cli.common import AsJson, print_json
 from jepa_core.errors import FAILED_RUN
 
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
@@ -30,7 +29,7 @@ def register(app: typer.Typer) -> None:
         healthy = all(finding.state != "fail" for finding in findings)
         if as_json:
             told = {"ok": healthy, "findings": [dataclasses.asdict(finding) for finding in findings]}
-            typer.echo(json.dumps(told, indent=2))
+            print_json(told)
         else:
             from rich.console import Console
             from rich.markup import escape

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, Overrides, Phases
+from jepa_core.cli.common import AsJson, Overrides, Phases, print_json
 from jepa_core.cli.encoders import Checkpoint, Device, Encoder, Precision, RunPath
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def evaluate(
             watch=phases.update,
         )
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1))
+        print_json(found.as_json())
     else:
         from rich.console import Console
 

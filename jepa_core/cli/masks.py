@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, ConfigPath, Overrides, table
+from jepa_core.cli.common import AsJson, ConfigPath, Overrides, print_json, table
 from jepa_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def register(app: typer.Typer) -> None:
             keys = [SampleKey(0, index, progress) for index in range(6)]
             draw(statistics, strategy(SampleRandom.of(config.seed, keys, MASKS)), out)
         if as_json:
-            typer.echo(json.dumps({"masking": config.masking.name, "seed": config.seed, **statistics.as_dict()}))
+            told = {"masking": config.masking.name, "seed": config.seed, **statistics.as_dict()}
+            print_json(told, indent=None)  # hundreds of rates
             return
         typer.echo("\n\n".join(_lines(config.masking.name, statistics)))
         if out:

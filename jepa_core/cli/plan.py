@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, ConfigPath, Overrides, plain_table
+from jepa_core.cli.common import AsJson, ConfigPath, Overrides, plain_table, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +38,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             told = dataclasses.asdict(planned)
             told["memory"] |= {"fixed": planned.memory.fixed, "total": planned.memory.total}
-            typer.echo(json.dumps(told, indent=2))
+            print_json(told)
         else:
             from rich.console import Console
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, ConfigPath, Overrides, Progress
+from jepa_core.cli.common import AsJson, ConfigPath, Overrides, Progress, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +30,6 @@ def register(app: typer.Typer) -> None:
         with Progress("measuring", total=min(samples, len(source)), unit="samples") as progress:
             measured = measure(unnormalised, source, per_channel, samples, progress.update)
         if as_json:
-            typer.echo(json.dumps(dataclasses.asdict(measured), indent=2))
+            print_json(dataclasses.asdict(measured))
             return
         typer.echo(f"# measured on {measured.samples:,} of {measured.of:,} samples\n{as_yaml(measured, per_channel)}")
