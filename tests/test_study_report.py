@@ -117,7 +117,7 @@ def test_no_arm_is_better_or_worse_where_its_interval_holds_zero(analysis: Analy
 
 def test_a_collapsed_arm_is_named_at_the_top_and_judged_by_seed(page: str) -> None:
     assert "Collapsed with at least one seed: fast on waves." in top(page)
-    assert "What collapsed" in top(page)
+    assert "Reference: half. What collapsed" in top(page)
     assert "collapsed" in visible(line_of(page, "results", "fast"))
     row = visible(line_of(page, "collapse", "fast"))
     assert "0.012" in row
