@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from jepa_core.cli.common import AsJson, table
+from jepa_core.cli import plugins_check, plugins_new
+from jepa_core.cli.common import AsJson, print_json, table
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
             _load_all()
         entries = [entry for registry in REGISTRIES.values() for entry in registry.entries()]
         if as_json:
-            typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+            print_json([asdict(entry) for entry in entries])
             return
         rows = [("kind", "name", "state", "package", "refers to")]
         for entry in entries:
@@ -43,6 +43,9 @@ def register(app: typer.Typer) -> None:
         for entry in entries:
             if entry.error:
                 typer.echo(f"\n{entry.error}")
+
+    plugins_check.register(group)
+    plugins_new.register(group)
 
 
 def _load_all() -> None:

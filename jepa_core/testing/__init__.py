@@ -3,7 +3,7 @@
 Importing it imports no torch and no pytest.
 """
 
-from jepa_core.testing.api import KINDS, case_of, check_plugin, checks_for
+from jepa_core.testing.api import KINDS, case_of, check_plugin, checks_for, kinds_of
 from jepa_core.testing.checks import Case, Check, CheckFailed, NotApplicable, Outcome, run
 from jepa_core.testing.with_pytest import BoundCheck, parametrize_with_checks
 
@@ -18,6 +18,7 @@ __all__ = [
     "case_of",
     "check_plugin",
     "checks_for",
+    "kinds_of",
     "parametrize_with_checks",
     "run",
 ]

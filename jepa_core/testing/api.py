@@ -58,8 +58,8 @@ def check_plugin(kind: Kind, name: str, *, text: str | None = None, overrides: S
         yield run(check, case)
 
 
-def kinds_of(name: str, kind: str | None = None) -> tuple[Kind, ...]:
-    """The kinds in which a name is registered, or the wanted one.
+def kinds_of(name: str | None = None, kind: str | None = None) -> tuple[Kind, ...]:
+    """The kinds in which a name is registered, the wanted one alone, or all.
 
     Raises:
         UsageError: there is no such kind.
@@ -67,12 +67,13 @@ def kinds_of(name: str, kind: str | None = None) -> tuple[Kind, ...]:
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
-    found = tuple(each for each in KINDS if kind in (None, each) and name in REGISTRIES[each].names())
-    if not found and kind is not None:
-        REGISTRIES[kind].get(name)  # raises, and says what is installed
-    if not found:
-        known = [each for registry in REGISTRIES.values() for each in registry.names()]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise PluginNotFound(f"no plugin of any kind is called '{name}'.{hint} Installed names: jepa plugins list")
-    return found
+    wanted = tuple(each for each in KINDS if kind in (None, each))
+    found = tuple(each for each in wanted if name is None or name in REGISTRIES[each].names())
+    if found:
+        return found
+    if len(wanted) == 1:
+        REGISTRIES[wanted[0]].get(name or "")  # raises, and says what is installed
+    known = [each for registry in REGISTRIES.values() for each in registry.names()]
+    near = difflib.get_close_matches(name or "", known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise PluginNotFound(f"no plugin of any kind is called '{name}'.{hint} Installed names: jepa plugins list")

@@ -28,8 +28,9 @@ CACHES = ("HOME", "XDG_CACHE_HOME", "JEPA_CACHE")
 
 def planned(plugin: Modality, section: Section) -> tuple[TokenGrid, tuple[int, ...], list[str]]:
     """Grid, shape of a signal, and which heavy packages it took to say so."""
+    before = set(sys.modules)
     grid, shape = plugin.grid(section), tuple(plugin.signal_shape(section))
-    return grid, shape, sorted({"torch", "numpy"} & set(sys.modules))
+    return grid, shape, sorted({"torch", "numpy"} & (set(sys.modules) - before))
 
 
 def opened(plugin: Modality, section: Section) -> dict[Split, int]:

@@ -17,6 +17,9 @@ from typing import Any
 
 _OTHER_END = "from jepa_core.testing.fresh import answer_all; answer_all()"
 
+Job = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function of the top level of a module, and its arguments."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -26,7 +29,7 @@ class Failure:
     """The error's type and what it said."""
 
 
-def call(*jobs: tuple[Callable[..., Any], tuple[Any, ...]]) -> list[Any]:
+def call(*jobs: Job) -> list[Any]:
     """What every function gives for its arguments, in the order of the jobs; a `Failure` in place of what raised.
 
     The interpreter finds the modules that this one finds. What it prints is kept from this one's output.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from jepa_core.metrics import read_log
 from jepa_core.plugin import Modality, Source, Split
 from jepa_core.recipes import read_config
 from jepa_core.testing import elsewhere, fresh
-from jepa_core.testing.checks import Case, CheckFailed, NotApplicable, require
+from jepa_core.testing.checks import Case, NotApplicable, require
 from jepa_core.trainer import Trainer
 from jepa_core.types import SampleKey, TokenGrid
 
@@ -34,7 +34,7 @@ WIDTH = 32
 SEED = 20
 SHORT = {
     "train": {
-        "steps": 4,
+        "steps": 2,
         "batch_size": 8,
         "accumulate": 1,
         "log_every": 1,
@@ -43,7 +43,7 @@ SHORT = {
         "workers": 0,
     },
     "optim": {"lr": {"warmup": 0.0}},
-    "checkpoint": {"every": 2, "keep_last": 2},
+    "checkpoint": {"every": 1, "keep_last": 2},
     "collapse": {"stop": False},
     "tracking": {"trackers": ()},
 }
@@ -142,11 +142,18 @@ class ModalityCase(Case):
         transform = self.plugin.transform(self.config.modality, train=False)
         return [transform(raw, torch.Generator().manual_seed(SEED)) for raw in self.raw()]
 
+    @property
+    def evaluation_shape(self) -> tuple[int, ...]:
+        """Of what the transform of evaluation gives: one signal, or a stack of views."""
+        views = self.plugin.views(self.section)
+        return (views, *self.shape) if views > 1 else self.shape
+
     @cached_property
     def signals(self) -> Tensor:
-        """(samples, *shape) of evaluation, of every sample its first view."""
-        several = self.plugin.views(self.config.modality) > 1
-        return torch.stack([signal[0] if several else signal for signal in self.evaluated])
+        """(samples, *shape) of evaluation, of each the first view; raises NotApplicable where they do not fit."""
+        if any(misfit(signal, self.evaluation_shape) for signal in self.evaluated):
+            raise NotApplicable("its signals do not fit: see evaluation_signals_have_the_stated_shape")
+        return torch.stack(self.evaluated).reshape(len(self.evaluated), -1, *self.shape)[:, 0]
 
     @cached_property
     def noise(self) -> Tensor:
@@ -160,24 +167,47 @@ class ModalityCase(Case):
             return self.plugin.tokenizer(self.section, WIDTH).eval()
 
     @cached_property
-    def planned(self) -> tuple[TokenGrid, tuple[int, ...], list[str]]:
-        """`elsewhere.planned`."""
-        return _answered(fresh.call((elsewhere.planned, (self.plugin, self.section)))[0])
+    def tokens(self) -> Tensor:
+        """(SAMPLES, cells, WIDTH) of `noise`; raises NotApplicable where the tokenizer gives something else."""
+        tokens = self.tokenizer()(self.noise, None)
+        if tuple(tokens.shape) != (SAMPLES, self.grid.num_tokens, WIDTH):
+            raise NotApplicable("the tokenizer does not fit the grid: see one_token_per_cell")
+        return tokens.detach()
+
+    def require_trainable(self) -> None:
+        """Raise NotApplicable where training would only say again what other checks say."""
+        self.tokens  # noqa: B018 - it raises
+        dataset = self.dataset()
+        if any(misfit(dataset[key][1], self.shape) for key in self.keys):
+            raise NotApplicable("its signals do not fit: see training_signals_have_the_stated_shape")
+
+    @property
+    def plan_job(self) -> fresh.Job:
+        """`elsewhere.planned`, for this plugin."""
+        return elsewhere.planned, (self.plugin, self.section)
 
     @cached_property
-    def visit(self) -> tuple[Any, Any]:
-        """What `elsewhere.opened` and `elsewhere.read` found, or a Failure."""
+    def planned(self) -> Any:
+        """What it gives in a fresh interpreter."""
+        return fresh.call(self.plan_job)[0]
+
+    @property
+    def visit_jobs(self) -> tuple[fresh.Job, fresh.Job]:
+        """`elsewhere.opened` and `elsewhere.read`, for this plugin."""
         dataset = self.dataset()
         for key in self.keys:
             dataset[key]  # what it opens or caches by that must not hinder its journey
-        opened, samples = fresh.call(
-            (elsewhere.opened, (self.plugin, self.config.modality)), (elsewhere.read, (dataset, self.keys))
-        )
-        return opened, samples
+        return (elsewhere.opened, (self.plugin, self.config.modality)), (elsewhere.read, (dataset, self.keys))
+
+    @cached_property
+    def visit(self) -> Sequence[Any]:
+        """What they give in a fresh interpreter."""
+        return fresh.call(*self.visit_jobs)
 
     @cached_property
     def step(self) -> Step:
         """The first update of the run."""
+        self.require_trainable()
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
             trainer = Trainer(self.config_with(ONE_STEP), RunFolder(Path(folder)))
             tokenizer, target = trainer.state.model.encoder.tokenizer, trainer.state.target
@@ -201,8 +231,13 @@ def _moved(module: nn.Module, before: Mapping[str, Tensor]) -> tuple[str, ...]:
     return tuple(name for name, each in named if each.grad is not None or not torch.equal(each, before[name]))
 
 
-def _answered(answer: Any) -> Any:
-    """Raises CheckFailed for a Failure."""
-    if isinstance(answer, fresh.Failure):
-        raise CheckFailed(f"in a fresh interpreter: {answer.message}")
-    return answer
+def misfit(signal: Any, shape: tuple[int, ...]) -> str:
+    """In which way something is no finite float32 tensor of a shape: "expected ..., found ..."; empty where it is."""
+    if not isinstance(signal, Tensor):
+        return f"expected a tensor, found {signal!r:.80}"
+    if tuple(signal.shape) != shape:
+        return f"expected shape {shape}, found {tuple(signal.shape)}"
+    if signal.dtype != torch.float32:
+        return f"expected torch.float32, found {signal.dtype}"
+    wrong = int((~signal.isfinite()).sum())
+    return f"expected finite values, found {wrong} of {signal.numel()} that are not" if wrong else ""

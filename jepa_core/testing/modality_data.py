@@ -22,7 +22,7 @@ from jepa_core.testing.attempts import generators_moved_by
 from jepa_core.testing.checks import CheckFailed, NotApplicable, require
 from jepa_core.testing.elsewhere import SPLITS
 from jepa_core.testing.fresh import Failure
-from jepa_core.testing.modality_case import SEED, ModalityCase
+from jepa_core.testing.modality_case import SEED, ModalityCase, misfit
 from jepa_core.types import SampleKey
 from jepa_core.unreadable import Unreadable
 
@@ -100,7 +100,8 @@ def check_training_signals_have_the_stated_shape(case: ModalityCase) -> None:
     """
     dataset = case.dataset()
     for key in case.keys:
-        _require_signal(dataset[key][1], case.shape, f"sample {key.index}")
+        problem = misfit(dataset[key][1], case.shape)
+        require(not problem, f"sample {key.index}: {problem}")
 
 
 def check_evaluation_signals_have_the_stated_shape(case: ModalityCase) -> None:
@@ -108,17 +109,9 @@ def check_evaluation_signals_have_the_stated_shape(case: ModalityCase) -> None:
 
     To mend: stack exactly `views(config)` views where that is more than 1, and return the signal itself where it is 1.
     """
-    views = case.plugin.views(case.section)
     for number, signal in enumerate(case.evaluated):
-        _require_signal(signal, (views, *case.shape) if views > 1 else case.shape, f"evaluation of sample {number}")
-
-
-def _require_signal(signal: Any, shape: tuple[int, ...], where: str) -> None:
-    require(isinstance(signal, Tensor), f"{where}: expected a tensor, found {signal!r:.80}")
-    require(tuple(signal.shape) == shape, f"{where}: expected shape {shape}, found {tuple(signal.shape)}")
-    require(signal.dtype == torch.float32, f"{where}: expected torch.float32, found {signal.dtype}")
-    wrong = int((~signal.isfinite()).sum())
-    require(not wrong, f"{where}: expected finite values, found {wrong} of {signal.numel()} that are not")
+        problem = misfit(signal, case.evaluation_shape)
+        require(not problem, f"sample {number}, {case.plugin.views(case.section)} view(s): {problem}")
 
 
 def check_evaluation_is_deterministic(case: ModalityCase) -> None:

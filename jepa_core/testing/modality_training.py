@@ -54,6 +54,7 @@ def check_resumed_equals_uninterrupted(case: ModalityCase) -> None:
     To mend: let a sample depend on its index and its generator alone, and keep whatever the tokenizer learns or counts
     in parameters or in persistent buffers.
     """
+    case.require_trainable()
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
         _train(case, whole)

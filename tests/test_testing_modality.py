@@ -1,0 +1,82 @@
+"""The kit's checks of modalities: a complete one passes all, and every check has one wrong twin that it catches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from complete_toy import CompleteToy
+from toy import TOY_ROWS
+from wrong_modalities import TWINS
+
+from jepa_core.registry import maskings, modalities
+from jepa_core.testing import Outcome, checks_for, fresh, run
+from jepa_core.testing.modality_case import ModalityCase
+
+CHECKS = checks_for("modality")
+IMPORTS = {
+    "light_import": "import numpy\n",
+    "import_leaves_the_process_alone": "print('hello')\n",
+}
+"""Modules of entry points that do what the twin of a check does."""
+
+
+@contextmanager
+def registered(plugin: CompleteToy) -> Generator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the twin that speaks an earlier interface
+        with modalities.temporarily(plugin), maskings.temporarily(TOY_ROWS):
+            yield
+
+
+def case_of(check: str = "") -> ModalityCase:
+    plugin = TWINS[check][0]() if check else CompleteToy()
+    target = f"wrong_import_{check}:plugin" if check in IMPORTS else "complete_toy:plugin"
+    overrides = {"train": {"batch_size": 4}}
+    return ModalityCase(kind="modality", name="toy", plugin=plugin, target=target, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, ModalityCase]]:
+    """The right one under "" and every twin; what they do in a fresh interpreter, they all do in the same one."""
+    cases = {name: case_of(name) for name in ("", *TWINS)}
+    jobs = list[fresh.Job]()
+    for case in cases.values():
+        with registered(case.plugin):
+            jobs.append(case.plan_job)
+    for case in cases.values():
+        with registered(case.plugin):
+            jobs += case.visit_jobs
+    answers = fresh.call(*jobs)
+    visits = iter(answers[len(cases) :])
+    for case, planned in zip(cases.values(), answers, strict=False):
+        case.__dict__.update(planned=planned, visit=(next(visits), next(visits)))
+    folder = tmp_path_factory.mktemp("imports")
+    for name, text in IMPORTS.items():
+        (folder / f"wrong_import_{name}.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield cases
+
+
+def outcomes(case: ModalityCase) -> list[Outcome]:
+    with registered(case.plugin):
+        return [run(check, case) for check in CHECKS]
+
+
+def test_every_check_has_one_wrong_twin_of_its_own():
+    assert list(TWINS) == [check.name for check in CHECKS]
+    assert len({twin for twin, _ in TWINS.values()}) == len(CHECKS)
+
+
+def test_a_complete_modality_passes_every_check(cases: Mapping[str, ModalityCase]):
+    assert [each for each in outcomes(cases[""]) if each.state != "pass"] == []
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_wrong_twin_fails_its_check_and_no_other(name: str, cases: Mapping[str, ModalityCase]):
+    failed = {each.check.name: each.message for each in outcomes(cases[name]) if each.state == "fail"}
+    assert list(failed) == [name], failed
+    assert TWINS[name][1] in failed[name]
