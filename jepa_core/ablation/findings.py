@@ -48,8 +48,8 @@ def findings(
     ]
     compared = sum(row.difference is not None for row in judged)
     if compared and any(len(row.accuracies) > 1 for row in judged):
-        held = "it" if compared == 1 else f"all {compared} comparisons at once"
-        parts.append(f"Intervals are {100 * confidence:g} % ones, over seeds and test samples, that hold for {held}.")
+        held = "" if compared == 1 else f", and hold for all {compared} comparisons at once"
+        parts.append(f"Intervals are at {100 * confidence:g} %, over seeds and test samples{held}.")
     collapsed = [f"{each.arm} on {each.base}" for each in facts if each.verdict == "collapsed"]
     if collapsed:
         parts.append(f"Collapsed with at least one seed: {', '.join(collapsed)}.")
