@@ -99,7 +99,7 @@ def _strangers(config: StudyConfig, arms: Sequence[str]) -> Iterator[str]:
     if config.reference and config.reference not in arms:
         known = f" Arms: {', '.join(arms)}."
         yield f"reference: '{config.reference}' is no arm.{did_you_mean(config.reference, arms)}{known}"
-    places = {f"arms.{name}.bases": arm.bases for name, arm in config.arms.items()}
+    places: dict[str, Mapping[str, Any]] = {f"arms.{name}.bases": arm.bases for name, arm in config.arms.items()}
     places["evaluation.primary"] = config.evaluation.primary
     for place, named in places.items():
         for base in named:

@@ -49,14 +49,19 @@ def choices(old: Frozen, new: Frozen, path: str = "") -> Iterator[Change]:
 def _choices(old: Any, new: Any, path: str) -> Iterator[Change]:
     if old == new:
         return
-    sequences = isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new)
-    if sequences and all(map(_alike, old, new)):
+    if _alike(old, new):
+        yield from choices(old, new, f"{path}.")
+    elif _is_pair_of_lists(old, new):
         for number, pair in enumerate(zip(old, new, strict=True)):
             yield from _choices(*pair, f"{path}.{number}")
-    elif _alike(old, new):
-        yield from choices(old, new, f"{path}.")
     else:
         yield Change(path, _stated(old), _stated(new))
+
+
+def _is_pair_of_lists(old: Any, new: Any) -> bool:
+    """Whether both hold the same kinds of sections, one by one."""
+    sequences = isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new)
+    return sequences and all(map(_alike, old, new))
 
 
 def _alike(old: Any, new: Any) -> bool:
