@@ -88,7 +88,7 @@ def test_a_dry_run_says_every_arm_its_difference_its_amounts_and_the_time(
     code, out, _ = jepa("ablate", "mine.yaml", "--dry-run", "--jobs", "2")
     assert code == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
-    assert rows["arm"] == ["arm", "parameters", "context", "predicted", "updates", "TFLOP", "time"]
+    assert rows["arm"] == ["arm", "parameters", "context", "predicted", "updates", "work", "time"]
     assert "half (reference): as the base" in out
     assert "most: masking.ratio: 0.5 -> 0.8" in out
     assert "all-rows: absent: masking.rows: 6 rows hide the whole grid" in out
@@ -153,7 +153,7 @@ def test_part_of_a_study_can_be_run_and_the_rest_later(
     told = json.loads(out)
     assert told["unfinished"] == {}
     assert "there/report.html" in told["files"]
-    assert told["finding"]
+    assert told["findings"]
     assert [call["resume"] for call in here] == [False, True]
 
 
@@ -174,9 +174,12 @@ def test_a_failed_cell_is_told_and_the_others_are_compared(jepa: Callable[..., T
 @pytest.mark.usefixtures("here")
 def test_a_study_of_which_nothing_is_done_has_no_report(jepa: Callable[..., Told], tmp_path: Path) -> None:
     all_bad = "bases.waves.set.modality.unreadable=[0, 1, 2, 3]"
-    code, _, err = jepa("ablate", "mine.yaml", "--set", "seeds=[0]", "--set", all_bad)
+    code, out, _ = jepa("ablate", "mine.yaml", "--set", "seeds=[0]", "--set", all_bad, "--json")
     assert code == 1
-    assert "no cell is done, so there is nothing to compare" in err
+    told = json.loads(out)
+    assert told["findings"] == ["No cell is done, so there is nothing to compare."]
+    assert told["files"] == []
+    assert set(told["unfinished"]) == {"waves/half/seed_0", "waves/most/seed_0"}
     assert not (tmp_path / "runs" / "ablate-mine" / "report.html").exists()
 
 

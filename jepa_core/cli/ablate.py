@@ -104,19 +104,22 @@ def _write(study: Study, folder: StudyFolder, command: str, as_json: bool) -> No
     from jepa_core.ablation.tables import write_tables
 
     results = read_results(study, folder.path)
+    findings, files = list[str](), list[Path]()
+    if results.facts:
+        analysis = analyse(results)
+        findings += analysis.findings
+        files += write_tables(analysis, folder.path)
+        files.append(write_study_report(analysis, folder.path / "report.html", command))
+    else:
+        findings.append("No cell is done, so there is nothing to compare.")
     for cell, why in results.unfinished.items():
         logger.warning("no result of %s: %s", cell, why)
-    if not results.facts:
-        logger.warning("no cell is done, so there is nothing to compare")
-        return
-    analysis = analyse(results)
-    files = write_tables(analysis, folder.path)
-    files.append(write_study_report(analysis, folder.path / "report.html", command))
     if as_json:
-        told = {"finding": analysis.finding, "unfinished": dict(results.unfinished), "files": list(map(str, files))}
-        print_json(told)
-    else:
-        typer.echo(analysis.finding)
+        print_json({"findings": findings, "unfinished": dict(results.unfinished), "files": list(map(str, files))})
+        return
+    for finding in findings:
+        typer.echo(finding)
+    if files:
         typer.echo(f"report: {files[-1]}")
 
 
@@ -191,16 +194,16 @@ def _amounts(arms: list[ArmOutline], base: str) -> Table:
     """What a cell of each arm takes."""
     from rich.markup import escape
 
-    from jepa_core.report.words import count, duration
+    from jepa_core.report.words import count, duration, flops
 
-    table = plain_table(base, "arm", "parameters", "context", "predicted", "updates", "TFLOP", "time")
+    table = plain_table(base, "arm", "parameters", "context", "predicted", "updates", "work", "time")
     for arm in arms:
         if arm.cost is None:
             table.add_row(escape(arm.arm), *["-"] * 6)
             continue
         cost = arm.cost
         numbers = (cost.parameters, cost.context_tokens, cost.predicted_tokens, cost.steps)
-        table.add_row(escape(arm.arm), *map(count, numbers), f"{cost.flops / 1e12:,.3g}", duration(cost.seconds))
+        table.add_row(escape(arm.arm), *map(count, numbers), flops(cost.flops), duration(cost.seconds))
     return table
 
 
