@@ -68,7 +68,9 @@ class RunFolder:
             require_same_config(self.config_path, config)
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self.config_path.write_text(to_yaml(config))
+            partial = self.config_path.with_suffix(".tmp")
+            partial.write_text(to_yaml(config))
+            partial.replace(self.config_path)  # at once: a run that is killed here must be continued too
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error}). Choose another --run-dir.") from error
 

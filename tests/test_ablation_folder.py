@@ -122,6 +122,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, study: Study) 
         StudyFolder(tmp_path / "file" / "study").open(study, resume=False)
 
 
+def test_a_run_that_is_entered_never_has_half_a_configuration(
+    folder: StudyFolder, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, write = study.cells[0], Path.write_text
+
+    def torn(self: Path, text: str) -> int:
+        write(self, text[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(UsageError, match="no space left"):
+        folder.run(cell).open(cell.config, resume=True)
+    monkeypatch.undo()
+    assert folder.read().cells == study.cells
+
+
 # Claims
 
 

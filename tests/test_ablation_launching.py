@@ -93,7 +93,7 @@ def test_workers_share_a_study_and_one_that_dies_is_replaced(
         assert len(list(folder.logs.iterdir())) == 3
 
         monkeypatch.delenv("DEADLY")
-        assert run_study(study, folder, jobs=2, resume=True)
+        assert run_study(study, folder, resume=True)
         alone = StudyFolder(tmp_path / "alone")
         alone.open(study, resume=False)
         assert work(study, alone)
@@ -150,7 +150,7 @@ def test_a_worker_that_is_stopped_while_it_starts_is_no_failure(tmp_path: Path) 
     folder.open(study, resume=False)
     asked = Interruption()
     asked.ask()
-    with Workers(study, folder, jobs=2, only=None, threads=1) as workers:
+    with Workers(study, folder, jobs=1, only=None, threads=1) as workers:
         while workers.mind(asked):
             time.sleep(0.05)
     assert [state.state for state in folder.states(study).values()] == ["waiting"]
