@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import toy_config
+from toy import ToyRowsConfig, toy_config, toy_registered
+from toy_parts import RowMasking
 
 from jepa_core.ablation.cells import Study, read_study
 from jepa_core.ablation.matching import Matched, match, shared_out
@@ -23,7 +25,10 @@ from jepa_core.data import Batch
 from jepa_core.errors import ConfigError
 from jepa_core.model import Parts
 from jepa_core.planning import work
+from jepa_core.plugin import Masking
+from jepa_core.registry import maskings
 from jepa_core.trainer import Trainer
+from jepa_core.types import TokenGrid
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -98,6 +103,30 @@ def test_the_base_of_an_impossible_match_is_named(tmp_path: Path) -> None:
         read_study(tmp_path / "study.yaml")
 
 
+class UnevenConfig(ToyRowsConfig):
+    """As `toy_rows`."""
+
+    name: Literal["uneven"] = "uneven"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The registered name."""
+
+
+class Uneven(RowMasking):
+    """Promises fewer context tokens than it gives, as a rule does that cuts every batch to its own length."""
+
+    def __init__(self, config: ToyRowsConfig, grid: TokenGrid) -> None:
+        super().__init__(config, grid)
+        (budget,) = self.budgets
+        self.budgets = (replace(budget, context=budget.context - 1),)
+
+
+def test_masks_whose_lengths_follow_the_batch_cannot_be_matched() -> None:
+    with (
+        maskings.temporarily(Masking("uneven", UnevenConfig, Uneven)),
+        pytest.raises(ConfigError, match=r"arm masking=.*uneven.*: masking.of: its masks have other lengths"),
+    ):
+        matched("tokens", "masking={name: random, ratio: 0.36, num_targets: 2}", "masking={name: uneven}")
+
+
 @given(parcels=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9)), min_size=1, max_size=3), data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_reachable_total_is_met_exactly_and_within_every_budget(
@@ -170,8 +199,6 @@ arms:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Arms of many kinds."""
-    from toy import toy_registered
-
     path = tmp_path_factory.mktemp("study") / "arms.yaml"
     path.write_text(ARMS)
     with toy_registered():
