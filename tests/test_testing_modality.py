@@ -21,6 +21,8 @@ IMPORTS = {
     "import_leaves_the_process_alone": "print('hello')\n",
 }
 """Modules of entry points that do what the twin of a check does."""
+OF_TRAINING = {"one_step_trains_the_tokenizer", "one_step_leaves_the_target_alone", "resumed_equals_uninterrupted"}
+TRAINED_WITH = ("Config", "sample", "grid", "signal_shape", "source", "transform", "tokenizer")
 
 
 @contextmanager
@@ -62,8 +64,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, Mo
 
 
 def outcomes(case: ModalityCase) -> list[Outcome]:
+    """Of all checks; those of training only where the twin is another one in training."""
+    in_training = [getattr(type(case.plugin), name) is not getattr(CompleteToy, name) for name in TRAINED_WITH]
+    chosen = [check for check in CHECKS if check.name not in OF_TRAINING or any(in_training)]
     with registered(case.plugin):
-        return [run(check, case) for check in CHECKS]
+        return [run(check, case) for check in chosen]
 
 
 def test_every_check_has_one_wrong_twin_of_its_own():
@@ -72,7 +77,8 @@ def test_every_check_has_one_wrong_twin_of_its_own():
 
 
 def test_a_complete_modality_passes_every_check(cases: Mapping[str, ModalityCase]):
-    assert [each for each in outcomes(cases[""]) if each.state != "pass"] == []
+    with registered(cases[""].plugin):
+        assert [each for each in (run(check, cases[""]) for check in CHECKS) if each.state != "pass"] == []
 
 
 @pytest.mark.parametrize("name", TWINS)

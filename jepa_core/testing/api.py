@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ from jepa_core.config.loading import parse_overrides
 from jepa_core.errors import PluginNotFound, UsageError
 from jepa_core.registry import REGISTRIES
 from jepa_core.supply import Kind
-from jepa_core.testing.checks import Case, Check, Outcome, checks_in, run
+from jepa_core.testing.checks import Case, Check, NotApplicable, Outcome, checks_in, run
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MODULES: Mapping[Kind, tuple[str, ...]] = {
@@ -41,14 +42,18 @@ def case_of(kind: Kind, name: str, *, text: str | None = None, overrides: Sequen
 
     Raises:
         PluginError: the name is unknown, or cannot be used.
-        ConfigError: an override is none.
+        ConfigError: what is given is no configuration of it.
     """
     registry = REGISTRIES[kind]
     plugin = registry.get(name)
     (supplier,) = registry.suppliers(name)
     case = getattr(import_module(f"jepa_core.testing.{_MODULES[kind][0]}"), f"{kind.capitalize()}Case")
     values = parse_overrides(overrides)
-    return case(kind=kind, name=name, plugin=plugin, target=supplier.target, text=text, overrides=values)
+    found = case(kind=kind, name=name, plugin=plugin, target=supplier.target, text=text, overrides=values)
+    if text is not None or values:
+        with contextlib.suppress(NotApplicable):  # which every check that needs it says
+            found.section  # noqa: B018 - a mistake of the user is no failure of the plugin
+    return found
 
 
 def check_plugin(kind: Kind, name: str, *, text: str | None = None, overrides: Sequence[str] = ()) -> Iterator[Outcome]:

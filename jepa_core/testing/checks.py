@@ -9,8 +9,12 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from jepa_core.config.base import Section, merge
+from jepa_core.config.problems import dotted
 from jepa_core.config.text import parse_mapping
+from jepa_core.errors import ConfigError
 from jepa_core.plugin import Modality, Plugin
 from jepa_core.registry import section_class
 from jepa_core.supply import Kind
@@ -52,7 +56,10 @@ class Case:
 
     @cached_property
     def section(self) -> Section:
-        """The plugin's section: its own defaults, but for what the given text and values say under its kind."""
+        """The plugin's section: its own defaults, but for what the given text and values say under its kind.
+
+        Raises NotApplicable where it needs a value that was not given, and ConfigError for one that cannot be.
+        """
         file = parse_mapping(self.text, "the configuration").get(self.kind) if self.text else None
         below = file if isinstance(file, dict) and file.get("name") == self.name else {"name": self.name}
         values = merge(below, self.overrides.get(self.kind, {}))
@@ -60,7 +67,11 @@ class Case:
         if missing:
             keys = ", ".join(f"{self.kind}.{key}" for key in missing)
             raise NotApplicable(f"{keys}: required, and not given. Give a value with --set")
-        return self.plugin.Config.model_validate(values, context={"section_class": section_class})
+        try:
+            return self.plugin.Config.model_validate(values, context={"section_class": section_class})
+        except ValidationError as error:
+            problems = [f"{dotted((self.kind, *each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise ConfigError(problems) from error
 
     def _fields(self) -> Iterable[tuple[str, Any]]:
         plugin: Modality | Plugin = self.plugin
