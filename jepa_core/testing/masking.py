@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jepa_core.testing.attempts import attempt, generators_moved_by
 from jepa_core.testing.checks import CheckFailed, NotApplicable
 from jepa_core.testing.masking_case import BATCH, SAMPLES, MaskingCase, lengths, malformed, strangers, streams
 from jepa_core.testing.rates import lopsided_axis, never
+from jepa_core.testing.words import beginning
 from jepa_core.testing.work import instructions
 
 _FEW, _MANY = 16, 256
@@ -151,7 +152,7 @@ def check_cells_ascend(case: MaskingCase) -> None:
                 sample = int(falling.nonzero()[0])
                 raise CheckFailed(
                     f"on {served.grid}: expected ascending cells, found in {what}, sample {sample}: "
-                    f"{_beginning(cells[sample].tolist())}"
+                    f"{beginning(cells[sample].tolist())}"
                 )
 
 
@@ -294,7 +295,7 @@ def _require_reach(case: MaskingCase, side: Literal["context", "target"], instea
             places = [tuple(map(int, place)) for place in np.argwhere(unreached)]
             raise CheckFailed(
                 f"on {served.grid}: expected every cell as {side}, or {instead} in nine of ten samples, found "
-                f"{len(places)} of {served.grid.num_tokens} as neither in {SAMPLES}: {_beginning(places)}"
+                f"{len(places)} of {served.grid.num_tokens} as neither in {SAMPLES}: {beginning(places)}"
             )
 
 
@@ -307,7 +308,3 @@ def _equal(found: tuple[MaskView, ...], expected: tuple[MaskView, ...]) -> bool:
 
 def _said(views: list[tuple[int, ...]]) -> str:
     return "; ".join(f"{context} context, {blocks} x {tokens} target tokens" for context, blocks, tokens in views)
-
-
-def _beginning(items: list[Any], most: int = 8) -> str:
-    return ", ".join(map(str, items[:most])) + (" ..." if len(items) > most else "")
