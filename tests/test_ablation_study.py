@@ -76,7 +76,8 @@ def test_zipped_axes_take_their_values_together(read: Callable[..., Study]) -> N
 
 
 def test_zipped_axes_of_different_lengths_are_refused(problems: Callable[..., list[str]]) -> None:
-    (problem,) = problems(BASE + "axes: {masking.ratio: [0.3], predictor.depth: [1, 2]}\ncombine: zip")
+    text = "axes: {masking.ratio: [0.3], predictor.depth: [1, 2]}\ncombine: zip\nreference: ratio=0.3,depth=1"
+    (problem,) = problems(BASE + text)
     assert problem == "axes: `combine: zip` takes lists of one length, and masking.ratio has 1, predictor.depth has 2."
 
 
@@ -100,10 +101,11 @@ def test_characters_that_a_file_system_may_refuse_become_underscores(read: Calla
     assert read("axes: {tracking.project: ['a b/c:d']}").arms == ("project=a_b_c_d",)
 
 
-def test_axes_with_values_too_long_for_a_name_ask_for_names(problems: Callable[..., list[str]]) -> None:
-    (problem,) = problems(BASE + f"axes: {{tracking.project: [{'x' * 200}]}}")
-    assert problem.startswith("axes: 'project=xxx")
-    assert problem.endswith("is too long for a name. Spell such arms under `arms`, with names.")
+@pytest.mark.parametrize("value", ["x" * 200, "etc."])
+def test_axes_with_values_that_make_no_name_ask_for_names(value: str, problems: Callable[..., list[str]]) -> None:
+    (problem,) = problems(BASE + f"axes: {{tracking.project: [{value}]}}")
+    assert problem.startswith(f"axes: 'project={value[:9]}")
+    assert problem.endswith("is no name: it is too long, or ends in a dot. Spell such arms under `arms`, with names.")
 
 
 def test_named_arms_come_before_those_of_axes_and_the_first_is_the_reference(read: Callable[..., Study]) -> None:

@@ -31,10 +31,9 @@ def arms_of(config: StudyConfig) -> tuple[tuple[Arm, ...], list[str]]:
     named = [_named_arm(name, config) for name in config.arms]
     made, problems = _arms_of_axes(config)
     arms = (*named, *made)
-    if not arms and not problems:
-        problems.append("arms: a study compares something: give `axes`, or named `arms`.")
-    problems += _doubles(arms)
-    problems += _strangers(config, [arm.name for arm in arms])
+    if not problems:
+        problems += _no_reference(config.reference, [arm.name for arm in arms])
+    problems += [*_doubles(arms), *_no_bases(config)]
     return arms, problems
 
 
@@ -51,13 +50,15 @@ def _arms_of_axes(config: StudyConfig) -> tuple[list[Arm], list[str]]:
     if config.combine == "zip" and len(set(lengths.values())) > 1:
         counted = ", ".join(f"{key} has {length}" for key, length in lengths.items())
         return [], [f"axes: `combine: zip` takes lists of one length, and {counted}."]
-    combined = itertools.product(*config.axes.values()) if config.combine == "grid" else zip(*config.axes.values())  # noqa: B905 - their lengths were compared
+    lists = config.axes.values()
+    combined = itertools.product(*lists) if config.combine == "grid" else zip(*lists, strict=True)
     short, arms, problems = _short(list(config.axes)), list[Arm](), list[str]()
     for values in combined:
         name = ",".join(f"{key}={_word(value)}" for key, value in zip(short, values, strict=True))
         if not is_name(name):
             problems.append(
-                f"axes: '{name[:LONGEST_NAME]}' is too long for a name. Spell such arms under `arms`, with names."
+                f"axes: '{name[:LONGEST_NAME]}' is no name: it is too long, or ends in a dot. Spell such arms under "
+                "`arms`, with names."
             )
         over = expand(dict(zip(config.axes, values, strict=True)))
         arms.append(Arm(name, dict.fromkeys(config.bases, (over,))))
@@ -94,11 +95,16 @@ def _doubles(arms: Sequence[Arm]) -> Iterator[str]:
             yield f"arms: two arms are called {same}. Names differ in more than capitals; give them under `arms`."
 
 
-def _strangers(config: StudyConfig, arms: Sequence[str]) -> Iterator[str]:
-    """Names of arms and bases that there are not."""
-    if config.reference and config.reference not in arms:
-        known = f" Arms: {', '.join(arms)}."
-        yield f"reference: '{config.reference}' is no arm.{did_you_mean(config.reference, arms)}{known}"
+def _no_reference(reference: str, arms: Sequence[str]) -> Iterator[str]:
+    if not arms:
+        yield "arms: a study compares something: give `axes`, or named `arms`."
+    elif reference and reference not in arms:
+        hint = did_you_mean(reference, arms)
+        yield f"reference: '{reference}' is no arm.{hint} Arms: {', '.join(arms)}."
+
+
+def _no_bases(config: StudyConfig) -> Iterator[str]:
+    """Names of bases that there are not."""
     places: dict[str, Mapping[str, Any]] = {f"arms.{name}.bases": arm.bases for name, arm in config.arms.items()}
     places["evaluation.primary"] = config.evaluation.primary
     for place, named in places.items():
