@@ -1,15 +1,25 @@
-"""What the site takes from the code itself, so that it cannot go stale: `<!-- from code: NAME -->` in a page."""
+"""What the site takes from the code itself, so that it cannot go stale.
+
+`<!-- from code: NAME -->` in a page is one of the `PARTS`. `<!-- code: PATH -->` is a file, `<!-- code: PATH, NAME -->` one
+class or function of it (a method as Class.method), `<!-- notebook: PATH -->` a notebook with its outputs.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 MARK = re.compile(r"<!-- from code: (\w+) -->")
+CODE = re.compile(r"<!-- code: ([^\s,]+)(?:, (\S+))? -->")
+NOTEBOOK = re.compile(r"<!-- notebook: (\S+) -->")
+LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml"}
 
 
 def command_line() -> str:
@@ -67,6 +77,36 @@ def measured() -> str:
     return text.partition("\n")[2]
 
 
+def code(path: str, name: str | None) -> str:
+    """A file of the repository, or one class or function of it, as a block."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if name:
+        node: Any = ast.parse(text)
+        for part in name.split("."):
+            node = next(each for each in node.body if getattr(each, "name", "") == part)
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        text = dedent("".join(text.splitlines(keepends=True)[first - 1 : node.end_lineno]))
+    return f"```{LANGUAGES[Path(path).suffix]}\n{text.rstrip()}\n```"
+
+
+def notebook(path: str) -> str:
+    """The cells of a notebook, each with what it printed or showed."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join(part for cell in cells for part in cell_parts(cell))
+
+
+def cell_parts(cell: Mapping[str, Any]) -> Iterator[str]:
+    """A cell and its outputs as Markdown."""
+    source = "".join(cell["source"])
+    yield source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        if "image/png" in data:
+            yield f"![What the cell shows](data:image/png;base64,{data['image/png']})"
+        else:
+            yield f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```"
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "command_line": command_line,
     "layers": layers,
@@ -77,4 +117,6 @@ PARTS: Mapping[str, Callable[[], str]] = {
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """mkdocs calls this for every page."""
+    markdown = NOTEBOOK.sub(lambda match: notebook(match[1]), markdown)
+    markdown = CODE.sub(lambda match: code(match[1], match[2]), markdown)
     return MARK.sub(lambda match: PARTS[match[1]](), markdown)
