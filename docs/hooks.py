@@ -1,7 +1,7 @@
 """What the site takes from the code itself, so that it cannot go stale.
 
-`<!-- from code: NAME -->` in a page is one of the `PARTS`. `<!-- code: PATH -->` is a file, `<!-- code: PATH, NAME -->` one
-class or function of it (a method as Class.method), `<!-- notebook: PATH -->` a notebook with its outputs.
+`<!-- from code: NAME -->` in a page is one of the `PARTS`. `<!-- code: PATH -->` is a file, `<!-- code: PATH, NAME -->`
+one class or function of it (a method as Class.method), `<!-- notebook: PATH -->` a notebook with its outputs.
 """
 
 from __future__ import annotations

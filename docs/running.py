@@ -40,7 +40,7 @@ NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 UNSTEADY = re.compile(r"\d[\d.e+]*(?= \w+/s)|\d+:\d\d:\d\d|(?<=in )[\d.]+ ?s\b|(?<=\"image/png\": \")[^\"]*")
 """Speeds, times, and the bytes of pictures."""
 UNFINISHED = re.compile(r"^[\w ]+: (\d+)/(?!\1 ).*\n", re.MULTILINE)
-"""A line of progress before the last one: how many there are depends on the machine."""
+"""A line of progress but the last one: how many there are depends on the machine."""
 CLOSE = 0.05
 """Relative difference of two numbers that is no difference: torch's results vary between processors."""
 
@@ -118,7 +118,7 @@ def _run_cell(source: str, count: int, names: dict[str, Any]) -> list[Mapping[st
     """What it prints, and what its last expression is."""
     place = f"<cell {count}>"
     tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last: Any = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(tree, place, "exec"), names)
         value = eval(compile(ast.Expression(last.value), place, "eval"), names) if last else None
