@@ -90,7 +90,8 @@ def test_arms_without_a_number_in_common_are_refused_with_what_each_has() -> Non
         matched("tokens", "masking={name: toy_rows, rows: 5}", "masking={name: random, ratio: 0.08}")
     assert raised.value.problems == [
         "no number of predicted tokens that all arms can be cut down to, with blocks of equal size: "
-        "masking={name: toy_rows, rows: 5} has 5 x 6; masking={name: random, ratio: 0.08} has 1 x 3."
+        "masking={name: toy_rows, rows: 5} has 5 x 6; masking={name: random, ratio: 0.08} has 1 x 3. Give the smallest "
+        "one larger blocks, or take `match: flops`."
     ]
 
 

@@ -98,7 +98,10 @@ def _common(what: str, arms: Mapping[str, Sequence[Parcel]]) -> int:
         has = "; ".join(
             f"{name} has {' + '.join(f'{sets} x {cells}' for sets, cells in own)}" for name, own in arms.items()
         )
-        raise ConfigError(f"no number of {what} that all arms can be cut down to, with blocks of equal size: {has}.")
+        raise ConfigError(
+            f"no number of {what} that all arms can be cut down to, with blocks of equal size: {has}. Give the "
+            "smallest one larger blocks, or take `match: flops`."
+        )
     return totals.bit_length() - 1
 
 
