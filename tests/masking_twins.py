@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,12 +22,14 @@ Views = tuple[MaskView, ...]
 
 
 class TwinConfig(Section):
-    """A third of the grid is context, the rest is predicted."""
+    """A share of the grid is context, the rest is predicted."""
 
     name: Literal["twin"] = "twin"
     """The registered name."""
-    allow_overlap: bool = Field(default=False)
+    allow_overlap: bool = False
     """Says that targets may be context too."""
+    share: float = Field(default=1 / 3, gt=0, lt=1)
+    """Of the grid that is context."""
 
 
 class Right:
@@ -34,20 +37,25 @@ class Right:
 
     def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
         tokens = grid.num_tokens
-        if tokens < 6:
-            raise ConfigError(f"masking.name: twin needs 6 cells, and the grid is {grid}.")
         self.grid, self.tokens = grid, tokens
-        self.budgets: tuple[TokenBudget, ...] = (TokenBudget(tokens // 3, 1, tokens - tokens // 3),)
+        self.seen = self.context_of(config)
+        self.budgets: tuple[TokenBudget, ...] = (TokenBudget(self.seen, 1, tokens - self.seen),)
+
+    def context_of(self, config: TwinConfig) -> int:
+        seen = math.floor(config.share * self.tokens + 1e-6)
+        if self.tokens < 6 or not 1 < seen <= self.tokens // 2:
+            raise ConfigError(f"masking.share: {config.share:g} does not suit the grid of {self.grid}.")
+        return seen
 
     def __call__(self, random: SampleRandom) -> Views:
         context, target = random_partition(random, self.tokens, self.sizes(random))
         return (MaskView.of(context, target[:, None]),)
 
     def sizes(self, random: SampleRandom) -> list[int]:
-        return [self.tokens // 3, self.tokens - self.tokens // 3]
+        return [self.seen, self.tokens - self.seen]
 
     def of_visible(self, random: SampleRandom, visible: np.ndarray) -> Views:
-        context = random_subset(random, visible, self.tokens // 3)
+        context = random_subset(random, visible, self.seen)
         return (MaskView.of(context, rest_of(context, self.tokens)[:, None]),)
 
 
@@ -69,6 +77,15 @@ class AcceptsTooMuch(Right):
         return super().__call__(random)
 
 
+class BelievesItsOptions(Right):
+    def context_of(self, config: TwinConfig) -> int:
+        return max(super().context_of(TwinConfig()), math.floor(config.share * self.tokens))
+
+    def __call__(self, random: SampleRandom) -> Views:
+        assert self.seen < 0.9 * self.tokens, "no room for a target"
+        return super().__call__(random)
+
+
 class ReturnsIntegersOf32Bits(Right):
     def __call__(self, random: SampleRandom) -> Views:
         return tuple(MaskView(view.context.int(), view.targets.int()) for view in super().__call__(random))
@@ -83,19 +100,19 @@ class StatesAnotherGrid(Right):
 class StatesAnotherBudget(Right):
     def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
         super().__init__(config, grid)
-        self.budgets = (TokenBudget(self.tokens // 3 + 1, 1, self.tokens - self.tokens // 3),)
+        self.budgets = (TokenBudget(self.seen + 1, 1, self.tokens - self.seen),)
 
 
 class CutsSmallBatches(Right):
     def sizes(self, random: SampleRandom) -> list[int]:
         missing = len(random) < 3
-        return [self.tokens // 3 - missing, self.tokens - self.tokens // 3 + missing]
+        return [self.seen - missing, self.tokens - self.seen + missing]
 
 
 class GrowsHarder(Right):
     def sizes(self, random: SampleRandom) -> list[int]:
         missing = random.progress > 0.9
-        return [self.tokens // 3 - missing, self.tokens - self.tokens // 3 + missing]
+        return [self.seen - missing, self.tokens - self.seen + missing]
 
 
 class CountsFromOne(Right):
@@ -111,7 +128,7 @@ class DoesNotSort(Right):
 class ShowsTheAnswer(Right):
     def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
         super().__init__(config, grid)
-        self.budgets = (TokenBudget(self.tokens // 3, 1, self.tokens),)
+        self.budgets = (TokenBudget(self.seen, 1, self.tokens),)
 
     def __call__(self, random: SampleRandom) -> Views:
         everything = torch.arange(self.tokens).expand(len(random), 1, -1)
@@ -145,21 +162,21 @@ class SeedsTorch(Right):
 class NeverShowsCorners(Right):
     def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
         super().__init__(config, grid)
-        self.budgets = (TokenBudget(self.tokens // 3, 1, self.tokens // 3),)
+        self.budgets = (TokenBudget(self.seen, 1, self.seen),)
 
     def __call__(self, random: SampleRandom) -> Views:
         inner = np.ones((len(random), self.tokens), dtype=np.bool_)
         inner[:, [0, -1]] = False
-        context = random_subset(random, inner, self.tokens // 3)
+        context = random_subset(random, inner, self.seen)
         hidden = np.ones_like(inner)
         np.put_along_axis(hidden, context, values=False, axis=1)
-        return (MaskView.of(context, random_subset(random, hidden, self.tokens // 3)[:, None]),)
+        return (MaskView.of(context, random_subset(random, hidden, self.seen)[:, None]),)
 
 
 class NeverPredictsTheMiddle(Right):
     def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
         super().__init__(config, grid)
-        self.budgets = (TokenBudget(self.tokens // 3, 1, self.tokens - self.tokens // 3 - 2),)
+        self.budgets = (TokenBudget(self.seen, 1, self.tokens - self.seen - 2),)
 
     def __call__(self, random: SampleRandom) -> Views:
         (view,) = super().__call__(random)
@@ -173,8 +190,8 @@ class NeverPredictsTheMiddle(Right):
 class TakesTheFirst(Right):
     def __call__(self, random: SampleRandom) -> Views:
         visible = random.uniform(self.tokens) < 0.5
-        first = (visible.cumsum(1) <= self.tokens // 3) & visible & (random.uniform(1) < 0.7)
-        enough = np.where(first.sum(1, keepdims=True) == self.tokens // 3, first, True)
+        first = (visible.cumsum(1) <= self.seen) & visible & (random.uniform(1) < 0.7)
+        enough = np.where(first.sum(1, keepdims=True) == self.seen, first, True)
         return self.of_visible(random, enough)
 
 
@@ -196,6 +213,7 @@ TWINS: dict[str, tuple[type[Right], str]] = {
     "some_grid_served": (RefusesAll, "does not like the grid"),
     "refusal_says_why": (RefusesWithoutWords, "found AssertionError"),
     "accepted_grid_works": (AcceptsTooMuch, "IndexError: no room for a block"),
+    "options_are_checked": (BelievesItsOptions, "with share=0.97, on"),
     "views_well_formed": (ReturnsIntegersOf32Bits, "torch.int32"),
     "grid_stated": (StatesAnotherGrid, "found 7 (cell)"),
     "budgets_met": (StatesAnotherBudget, "expected 3 context, 1 x 5 target tokens, found 2 context"),

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
-from masking_twins import TWINS, Right, Views, twin
+from masking_twins import TWINS, Right, TwinConfig, Views, twin
+from pydantic import Field
 
+from jepa_core.builtin import RandomMaskingConfig
+from jepa_core.config import Section
+from jepa_core.config.tree import MaskingSection
 from jepa_core.masking import SampleRandom
 from jepa_core.masking.inspect import ViewStatistics
 from jepa_core.plugin import Masking
@@ -14,6 +20,7 @@ from jepa_core.testing.checks import checks_in
 from jepa_core.testing.grids import grids_for
 from jepa_core.testing.masking_case import MaskingCase
 from jepa_core.testing.rates import lopsided_axis, never
+from jepa_core.testing.variants import variants
 from jepa_core.testing.work import instructions
 from jepa_core.types import TokenBudget, TokenGrid
 
@@ -119,6 +126,44 @@ def view_of(context: list[float], target: list[float], unlimited: list[float] | 
         redrawn=None,
         stored=None,
     )
+
+
+class Options(TwinConfig):
+    """Options of all kinds."""
+
+    blocks: int = Field(default=4, ge=2)
+    """A number."""
+    side: tuple[float, float] = (0.5, 2.0)
+    """A pair of numbers."""
+    budget: int | Literal["auto"] = "auto"
+    """Something else."""
+
+
+def test_one_option_is_changed_at_a_time_to_what_the_section_allows() -> None:
+    changed = dict(variants(Options(name="twin")))
+    assert list(changed) == [
+        *("allow_overlap=True", "share=0.03", "share=0.97", "blocks=16"),
+        *("side=(0.1, 0.4)", "side=(1.0, 8.0)"),
+    ]
+    assert changed["blocks=16"] == Options(name="twin", blocks=16)
+
+
+class Nesting(Section):
+    """Another strategy's section, and an option of its own."""
+
+    name: Literal["nesting"] = "nesting"
+    """The registered name."""
+    inner: MaskingSection = Field(default={"name": "random"})  # pyright: ignore[reportAssignmentType]  (is validated)
+    """The other section."""
+    share: float = 0.5
+    """An option."""
+
+
+def test_sections_inside_a_section_stay_as_they_are() -> None:
+    case = MaskingCase(kind="masking", name="nesting", plugin=Masking("nesting", Nesting, Right))
+    changed = dict(variants(case.section))
+    assert list(changed) == ["share=0.03", "share=0.97"]
+    assert changed["share=0.03"].inner == RandomMaskingConfig()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_unlike_ends_are_found_beyond_chance() -> None:

@@ -64,6 +64,20 @@ def check_accepted_grid_works(case: MaskingCase) -> None:
             ) from views
 
 
+def check_options_are_checked(case: MaskingCase) -> None:
+    """With other values of its options, too, a strategy refuses a grid with a ConfigError or draws masks.
+
+    To mend: as for accepted_grid_works; the factory sees the whole section, so it can tell which values leave room for
+    a context and for targets on the grid. What no grid allows, the section itself refuses: `Field(gt=0, lt=1)`.
+    """
+    for what, built in case.varied:
+        if isinstance(built, ConfigError | PluginIncompatible):
+            continue
+        views = built if isinstance(built, Exception) else attempt(partial(built, streams(range(BATCH))))
+        if found := malformed(views, BATCH):
+            raise CheckFailed(f"with {what}: expected ConfigError or masks of {BATCH} samples, found {found}")
+
+
 def check_views_well_formed(case: MaskingCase) -> None:
     """A draw is a tuple of `MaskView`s with int64 indices: context (batch, n), targets (batch, blocks, m), none empty.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,10 +18,12 @@ from jepa_core.registry import modalities
 from jepa_core.testing.attempts import attempt
 from jepa_core.testing.checks import Case, NotApplicable
 from jepa_core.testing.grids import grids_for
+from jepa_core.testing.variants import variants
 from jepa_core.types import SampleKey, TokenGrid
 
 BATCH = 64
 """Samples of the batch that most checks look at."""
+_EVERY = 4
 SAMPLES = 2048
 """Samples that shares are counted over."""
 
@@ -77,6 +79,13 @@ class MaskingCase(Case):
             for grid, strategy in self.built
             if not isinstance(strategy, Exception)
         ]
+
+    @property
+    def varied(self) -> Iterator[tuple[str, MaskingStrategy | Exception]]:
+        """The strategy with one option changed, on some of the grids that it serves, and where that was."""
+        for what, section in variants(self.section):
+            for served in self.served[::_EVERY]:
+                yield f"{what}, on {served.grid}", attempt(partial(self.plugin.build, section, served.grid))
 
     @cached_property
     def _formed(self) -> list[Served]:
