@@ -1,7 +1,8 @@
 """Studies whose arms differ in nothing but chance, made of real runs on the toy modality.
 
 python tests/null_studies.py [--studies 40] [--first 0] trains all the runs of so many studies, each of its own, and
-prints how many of them claim a difference. A test does the same with studies that share a few runs.
+prints how many of them claim a difference; then it deals the same runs anew, again and again, for a closer estimate. A
+test does the same with few runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from answered import study_of
 from small_study import small_study
@@ -24,6 +26,8 @@ from jepa_core.ablation.running import work
 
 SEEDS = (0, 1, 2)
 ARMS = ("plain", "again", "once more")
+DEALT = 2000
+"""Studies that the program makes of the runs that it has."""
 QUICK = (
     "optim.lr={value: 0.01, warmup: 0}",
     "ema.momentum.value=0.5",
@@ -76,14 +80,24 @@ def main() -> None:
     with toy_registered(), tempfile.TemporaryDirectory() as folder:
         hands = [range(number * cells, (number + 1) * cells) for number in range(first, first + studies)]
         trained = runs(Path(folder) / "study", range(hands[0].start, hands[-1].stop))
-        found = [analyse(dealt(trained, hand)) for hand in hands]
+        describe(
+            f"{studies} studies of {len(ARMS)} arms and {len(SEEDS)} seeds", [dealt(trained, hand) for hand in hands]
+        )
+        random, pack = np.random.default_rng(0), [each.seed for each in trained.measurements]
+        anew = [random.permutation(pack)[:cells].tolist() for _ in range(DEALT)]
+        describe(f"{DEALT:,} studies dealt of their {len(pack)} runs", [dealt(trained, hand) for hand in anew])
+
+
+def describe(what: str, studies: Sequence[StudyResults]) -> None:
+    """Print what was found where there is nothing to find."""
+    found = [analyse(study) for study in studies]
     differences = [row.difference for each in found for row in each.rows if row.difference is not None]
     wrong = sum(claims(each) > 0 for each in found)
     alone = sum(not each.low <= 0 <= each.high for each in differences)
+    largest = 100 * max(abs(each.value) for each in differences)
     sys.stdout.write(
-        f"{studies} studies of {len(ARMS)} arms and {len(SEEDS)} seeds, of which nothing differs: {wrong} claim a "
-        f"difference. Of {len(differences)} intervals that are not adjusted, {alone} do not hold zero. Largest "
-        f"difference: {100 * max(abs(each.value) for each in differences):.1f} points.\n"
+        f"{what}, in which nothing differs: {wrong} claim a difference. Of {len(differences):,} intervals that are not "
+        f"adjusted, {alone} do not hold zero. Largest difference: {largest:.1f} points.\n"
     )
 
 
