@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -107,7 +108,23 @@ def cell_parts(cell: Mapping[str, Any]) -> Iterator[str]:
             yield f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```"
 
 
+def checks(kind: str | None) -> str:
+    """A row for every check of a kind of plugin; None: those that every kind has."""
+    from jepa_core.supply import Kind
+    from jepa_core.testing import KINDS, Check, checks_for
+
+    def own(each: Kind) -> list[Check]:
+        common = "jepa_core.testing.common"
+        return [check for check in checks_for(each) if (check.function.__module__ == common) == (kind is None)]
+
+    wanted = next(each for each in KINDS if kind in (None, each))
+    rows = [f"| `{check.name}` | {check.promise} |" for check in own(wanted)]
+    return "\n".join(["| check | promise |", "| --- | --- |", *rows])
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
+    "checks": partial(checks, None),
+    **{f"checks_{kind}": partial(checks, kind) for kind in ("modality", "masking", "objective", "encoder", "probe")},
     "command_line": command_line,
     "layers": layers,
     "preset_differences": preset_differences,

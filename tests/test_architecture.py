@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 import jepa_core
 from jepa_core.config import RunConfig
 from jepa_core.registry import REGISTRIES
+from jepa_core.testing.common import undescribed
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "jepa_core"
@@ -60,7 +60,7 @@ def test_the_core_names_no_modality() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for path in CORE.rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and "testing" not in path.parts
+        if path.is_file() and path.suffix != ".pyc"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if (match := word.search(MIME_TYPE.sub("", line.lower())))
     ]
@@ -132,14 +132,6 @@ def test_nothing_committed_names_a_machine_or_a_package_registry() -> None:
         if forbidden.search(line)
     ]
     assert not found
-
-
-def undescribed(model: type[BaseModel], path: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if not field.description:
-            yield f"{path}.{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from undescribed(field.annotation, f"{path}.{name}")
 
 
 def test_every_field_of_the_configuration_says_what_it_means() -> None:

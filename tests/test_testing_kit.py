@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -131,7 +132,8 @@ def test_a_section_that_must_be_told_something_waits_for_it():
 def test_the_section_of_a_given_configuration_is_used_where_it_names_the_plugin():
     text = "objective: {name: smooth_l1, beta: 0.5}\n"
     assert case_of("objective", "smooth_l1", text=text).section.model_dump()["beta"] == 0.5
-    assert case_of("objective", "smooth_l1", text=text, overrides=["objective.beta=0.25"]).section.beta == 0.25
+    both = case_of("objective", "smooth_l1", text=text, overrides=["objective.beta=0.25"])
+    assert both.section.model_dump()["beta"] == 0.25
     assert case_of("objective", "l2", text=text).section == case_of("objective", "l2").section
 
 
@@ -279,3 +281,13 @@ def test_overrides_and_a_configuration_reach_the_checks(tmp_path: Path):
     assert "objective.beta: Input should be greater than 0" in error
     assert jepa("plugins", "check", "smooth_l1", "--set", "objective.beta=-1")[0] == 2
     assert jepa("plugins", "check", "l1", "--config", str(file))[0] == 0
+
+
+def test_the_page_of_the_kit_shows_every_check(monkeypatch: pytest.MonkeyPatch):
+    docs = Path(__file__).parent.parent / "docs"
+    monkeypatch.syspath_prepend(docs)
+    hooks = importlib.import_module("hooks")
+    page = hooks.on_page_markdown((docs / "conformance.md").read_text(encoding="utf-8"))
+    for kind in KINDS:
+        for check in checks_for(kind):
+            assert page.count(f"| `{check.name}` | {check.promise} |") >= 1

@@ -11,6 +11,7 @@ from complete_toy import CompleteToy
 from toy import TOY_ROWS
 from wrong_modalities import TWINS
 
+from jepa_core.plugin import Modality
 from jepa_core.registry import maskings, modalities
 from jepa_core.testing import Outcome, checks_for, fresh, run
 from jepa_core.testing.modality_case import ModalityCase
@@ -26,7 +27,7 @@ TRAINED_WITH = ("Config", "sample", "grid", "signal_shape", "source", "transform
 
 
 @contextmanager
-def registered(plugin: CompleteToy) -> Generator[None]:
+def registered(plugin: Modality) -> Generator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the twin that speaks an earlier interface
         with modalities.temporarily(plugin), maskings.temporarily(TOY_ROWS):

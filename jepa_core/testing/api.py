@@ -72,7 +72,7 @@ def kinds_of(name: str | None = None, kind: str | None = None) -> tuple[Kind, ..
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
-    wanted = tuple(each for each in KINDS if kind in (None, each))
+    wanted = KINDS if kind is None else tuple(each for each in KINDS if each == kind)
     found = tuple(each for each in wanted if name is None or name in REGISTRIES[each].names())
     if found:
         return found
