@@ -250,7 +250,8 @@ def check_every_cell_can_be_context(case: MaskingCase) -> None:
 def check_every_cell_can_be_target(case: MaskingCase) -> None:
     """Every cell is predicted in some sample, or else it is context in nine of ten.
 
-    To mend: as for every_cell_can_be_context, the other way round.
+    To mend: let target blocks reach the last place along every axis (an exclusive bound needs 1 more), and be at any
+    place: a token that is never predicted is learned from its neighbours alone.
     """
     _require_reach(case, "target", "context")
 
