@@ -39,7 +39,7 @@ def never(
 def lopsided_axis(view: ViewStatistics, grid: TokenGrid, directed: Sequence[str], samples: int) -> str:
     """The first axis along which places are treated unlike, in words; empty where none is.
 
-    Each place is compared with its mirror image, but not along axes that are `directed`; and, where the strategy says
+    Each place is compared with the one opposite, but not along axes that are `directed`; and, where the strategy says
     what is visible before the rule of equal lengths, the context with that.
     """
     for axis, name in enumerate(grid.axes):
