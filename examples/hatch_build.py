@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class WithTemplate(BuildHookInterface):
+class WithTemplate(BuildHookInterface[BuilderConfig]):
     """A build hook for wheels."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
