@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from kit import failures, outcomes
 from masking_twins import TWINS, Right, TwinConfig, Views, twin
 from pydantic import Field
 
@@ -14,9 +15,8 @@ from jepa_core.config.tree import MaskingSection
 from jepa_core.masking import SampleRandom
 from jepa_core.masking.inspect import ViewStatistics
 from jepa_core.plugin import Masking
-from jepa_core.testing import BoundCheck, Outcome, checks_for, masking, parametrize_with_checks, run
+from jepa_core.testing import BoundCheck, parametrize_with_checks
 from jepa_core.testing.attempts import generators_moved_by
-from jepa_core.testing.checks import checks_in
 from jepa_core.testing.grids import grids_for
 from jepa_core.testing.masking_case import MaskingCase
 from jepa_core.testing.rates import lopsided_axis, never
@@ -24,19 +24,7 @@ from jepa_core.testing.variants import variants
 from jepa_core.testing.work import instructions
 from jepa_core.types import TokenBudget, TokenGrid
 
-OWN = checks_in(masking, "masking")
 ROW = TokenGrid((4,), ("time",))
-
-
-def outcomes(plugin: Masking, text: str | None = None, **values: object) -> dict[str, Outcome]:
-    case = MaskingCase(
-        kind="masking", name=plugin.name, plugin=plugin, text=text, overrides={"masking": values} if values else {}
-    )
-    return {check.name: run(check, case) for check in OWN}
-
-
-def failures(found: dict[str, Outcome]) -> list[str]:
-    return [name for name, outcome in found.items() if outcome.state == "fail"]
 
 
 @parametrize_with_checks("masking", "random", "limited")
@@ -44,27 +32,12 @@ def test_the_strategies_of_the_core_keep_every_promise(check: BoundCheck) -> Non
     check()
 
 
-def test_every_check_has_a_wrong_twin() -> None:
-    assert list(TWINS) == [check.name for check in OWN]
-    assert set(TWINS) < {check.name for check in checks_for("masking")}
-
-
-@pytest.mark.parametrize("name", TWINS)
-def test_a_wrong_twin_fails_its_check_and_no_other(name: str) -> None:
-    found = outcomes(twin(TWINS[name][0]))
-    assert failures(found) == [name], {each: found[each].message for each in failures(found)}
-    assert TWINS[name][1] in found[name].message
-
-
-def test_a_right_strategy_passes_everything() -> None:
-    assert {outcome.state for outcome in outcomes(twin(Right)).values()} == {"pass"}
-
-
 def test_a_strategy_that_declares_it_may_show_targets_to_the_context() -> None:
     wrong = twin(TWINS["context_without_targets"][0])
-    found = outcomes(wrong, allow_overlap=True)["context_without_targets"]
-    assert (found.state, failures(outcomes(wrong, allow_overlap=True))) == ("n/a", [])
-    assert "allow_overlap" in found.message
+    found = outcomes(wrong, allow_overlap=True)
+    assert failures(found) == {}
+    assert found["context_without_targets"].state == "n/a"
+    assert "allow_overlap" in found["context_without_targets"].message
 
 
 class FirstHalf(Right):
@@ -82,8 +55,8 @@ class FirstHalfOnPurpose(FirstHalf):
 
 
 def test_an_axis_with_a_direction_is_a_fault_unless_it_is_declared() -> None:
-    assert failures(outcomes(twin(FirstHalf))) == ["no_end_favoured"]
-    assert failures(outcomes(twin(FirstHalfOnPurpose))) == []
+    assert list(failures(outcomes(twin(FirstHalf)))) == ["no_end_favoured"]
+    assert failures(outcomes(twin(FirstHalfOnPurpose))) == {}
 
 
 @pytest.mark.usefixtures("toy")
