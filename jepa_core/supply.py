@@ -78,8 +78,10 @@ class Supply:
     def _points(self) -> dict[str, dict[Provenance, EntryPoint]]:
         if self._scanned is None:
             self._scanned = {}
-            for point in self._scan(self._group):
-                self._scanned.setdefault(point.name, {})[provenance_of(point)] = point
+            found = [(provenance_of(point), point) for point in self._scan(self._group)]
+            # A folder lists its distributions in no order; whoever reads of a conflict reads the same everywhere.
+            for source, point in sorted(found, key=lambda each: (each[0].distribution, each[0].target)):
+                self._scanned.setdefault(point.name, {})[source] = point
             self._reserved = _reserved(self._kind, self._scan(HINTS))
         return self._scanned
 

@@ -235,6 +235,14 @@ def test_the_allow_list_never_hides_the_core_or_this_process(site: Site, monkeyp
     assert registry.names() == ("here", "thing")
 
 
+def test_claimants_are_named_in_the_order_of_their_names_however_they_are_found() -> None:
+    points = [EntryPoint("far", f"{package}:far", "jepa.objectives") for package in ("late", "early")]
+    for scanned in (points, points[::-1]):
+        registry = FactoryRegistry("objective", "jepa.objectives", ObjectivePlugin, lambda group, found=scanned: found)
+        (entry,) = registry.entries()
+        assert [source.target for source in entry.provenance] == ["early:far", "late:far"]
+
+
 def test_the_allow_list_resolves_a_conflict(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.add("first", HEALTHY, "thing")
     second = site.add("second", HEALTHY, "thing")
