@@ -11,7 +11,7 @@ from jepa_core.plugin import Masking
 
 
 class NoiseConfig(SplitConfig):
-    """Hides the cells where a smooth random field is highest (ColorMAE, 2407.13036, filters such fields for its masks)."""
+    """Hides the cells where a smooth random field is highest (such fields make the masks of ColorMAE, 2407.13036)."""
 
     name: Literal["noise"] = "noise"
     """The registered name."""
@@ -21,4 +21,10 @@ class NoiseConfig(SplitConfig):
     """How far neighbours are alike, as a share of each axis: 0 hides single cells, 0.25 about one blob."""
 
 
-noise = Masking("noise", NoiseConfig, "jepa_series.noise:NoiseMasking", "hides where a smooth field is high, any grid")
+noise = Masking(
+    "noise",
+    NoiseConfig,
+    "jepa_series.noise:NoiseMasking",
+    "hides where a smooth field is high, any grid",
+    api_version=1,
+)

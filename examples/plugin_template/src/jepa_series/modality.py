@@ -71,6 +71,7 @@ class Series(Modality):
 
     name: ClassVar[str] = "series"
     summary: ClassVar[str] = "recordings of several channels, such as motion sensors"
+    api_version: ClassVar[int] = 1
     Config: ClassVar[type[Section]] = SeriesConfig
     defaults: ClassVar[Mapping[str, Any]] = {
         "masking": {"name": "random", "ratio": 0.7},
