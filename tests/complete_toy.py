@@ -38,3 +38,13 @@ class CompleteToy(Toy):
 
     def sample(self) -> str | None:
         return SMALLEST
+
+
+class WithoutData(CompleteToy):
+    """Only what it makes of signals can be tried, unless a configuration names data."""
+
+    def demo(self) -> None:
+        return None
+
+    def sample(self) -> None:
+        return None

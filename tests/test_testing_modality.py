@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from complete_toy import CompleteToy
+from complete_toy import CompleteToy, WithoutData
 from toy import TOY_ROWS
 from wrong_modalities import TWINS
 
@@ -22,6 +22,8 @@ IMPORTS = {
     "import_leaves_the_process_alone": "print('hello')\n",
 }
 """Modules of entry points that do what the twin of a check does."""
+OF_FRESH = {"planning_needs_no_torch", "loader_processes_read_the_same_samples"}
+"""Checks that start an interpreter by themselves where nothing was prepared."""
 OF_TRAINING = {"one_step_trains_the_tokenizer", "one_step_leaves_the_target_alone", "resumed_equals_uninterrupted"}
 TRAINED_WITH = ("Config", "sample", "grid", "signal_shape", "source", "transform", "tokenizer")
 
@@ -80,6 +82,27 @@ def test_every_check_has_one_wrong_twin_of_its_own():
 def test_a_complete_modality_passes_every_check(cases: Mapping[str, ModalityCase]):
     with registered(cases[""].plugin):
         assert [each for each in (run(check, cases[""]) for check in CHECKS) if each.state != "pass"] == []
+
+
+def test_without_built_in_data_only_what_needs_none_is_checked():
+    case = ModalityCase(kind="modality", name="toy", plugin=WithoutData())
+    states = {each.check.name: each.state for each in outcomes(case)}
+    assert "fail" not in states.values()
+    assert [states[name] for name in ("kept_tokens_equal_the_gathered_ones", "unknown_keys_are_refused")] == [
+        "pass"
+    ] * 2
+    assert [states[name] for name in ("demo_is_valid", "samples_follow_their_seed", *OF_TRAINING)] == ["n/a"] * 5
+
+
+def test_a_given_configuration_brings_the_data(tmp_path: Path):
+    text = "modality: {name: toy, cells: 4}"
+    case = ModalityCase(kind="modality", name="toy", plugin=WithoutData(), text=text)
+    with registered(case.plugin):
+        states = {check.name: run(check, case).state for check in CHECKS if check.name not in OF_FRESH}
+        assert case.config.train.steps == 2
+    assert case.grid.shape == (4, 4)
+    assert states["samples_follow_their_seed"] == states["resumed_equals_uninterrupted"] == "pass"
+    assert states["built_in_data_needs_no_download"] == "n/a"
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -70,12 +70,12 @@ def kinds_of(name: str | None = None, kind: str | None = None) -> tuple[Kind, ..
         UsageError: there is no such kind.
         PluginNotFound: nobody supplies the name.
     """
-    if kind is not None and kind not in KINDS:
+    wanted: list[Kind] = [each for each in KINDS if kind in (None, str(each))]
+    if not wanted:
         raise UsageError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
-    wanted = KINDS if kind is None else tuple(each for each in KINDS if each == kind)
-    found = tuple(each for each in wanted if name is None or name in REGISTRIES[each].names())
+    found: list[Kind] = [each for each in wanted if name is None or name in REGISTRIES[each].names()]
     if found:
-        return found
+        return tuple(found)
     if len(wanted) == 1:
         REGISTRIES[wanted[0]].get(name or "")  # raises, and says what is installed
     known = [each for registry in REGISTRIES.values() for each in registry.names()]

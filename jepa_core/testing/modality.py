@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from jepa_core.config.text import dump
 from jepa_core.errors import ConfigError, JepaError
@@ -127,8 +128,8 @@ def check_hidden_cells_do_not_leak(case: ModalityCase) -> None:
     signal = case.noise.clone().requires_grad_(True)
     for cell in (0, case.grid.num_tokens - 1):
         tokens = case.tokenizer()(signal, torch.full((len(signal), 1), cell))
-        (gradient,) = torch.autograd.grad(tokens.square().sum(), signal, allow_unused=True)
-        if gradient is None:
+        gradient: Tensor | None = torch.autograd.grad(tokens.square().sum(), signal, allow_unused=True)[0]
+        if gradient is None:  # pyright: ignore[reportUnnecessaryComparison]  (torch's stub leaves `allow_unused` out)
             raise NotApplicable("no gradient leads from its tokens to the signal")
         share = (gradient != 0).float().mean().item()
         require(

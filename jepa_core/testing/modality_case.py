@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig, Section
 from jepa_core.config.base import merge
+from jepa_core.config.schema import inside
 from jepa_core.config.text import dump, parse_mapping
 from jepa_core.data import SignalDataset
 from jepa_core.errors import ConfigError
@@ -81,7 +82,7 @@ class ModalityCase(Case):
         if text is None:
             raise NotApplicable("it has no built-in data (Modality.demo); give a configuration: --config FILE")
         values = merge(merge(parse_mapping(text, "the configuration"), SHORT), self.overrides)
-        named = values.get("modality", {}).get("name")
+        named = inside(values.get("modality"), "name")
         if named != self.name:
             raise ConfigError(f"modality.name: the configuration is one of '{named}', and '{self.name}' is checked")
         return values
