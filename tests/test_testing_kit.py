@@ -101,12 +101,16 @@ def test_an_outcome_tells_a_broken_promise_from_one_that_does_not_apply():
     def breaks(case: Case) -> None:
         raise ZeroDivisionError("division by zero")
 
-    outcomes = [run(of(function), case) for function in (passes, fails, does_not_apply, breaks)]
+    def exits(case: Case) -> None:
+        sys.exit("no such device")
+
+    outcomes = [run(of(function), case) for function in (passes, fails, does_not_apply, breaks, exits)]
     assert [(each.state, each.message) for each in outcomes] == [
         ("pass", ""),
         ("fail", "expected 1, found 2"),
         ("n/a", "it has none"),
         ("fail", "ZeroDivisionError: division by zero"),
+        ("fail", "SystemExit: no such device"),
     ]
 
 

@@ -137,7 +137,7 @@ def run(check: Check, case: Case) -> Outcome:
         return Outcome(check, "n/a", str(reason))
     except CheckFailed as failure:
         return Outcome(check, "fail", str(failure))
-    except Exception as error:  # noqa: BLE001 - the plugin border: a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin border: a stranger's code may raise anything
         return Outcome(check, "fail", f"{type(error).__name__}: {error}")
     return Outcome(check, "pass")
 
