@@ -108,17 +108,18 @@ def cell_parts(cell: Mapping[str, Any]) -> Iterator[str]:
             yield f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```"
 
 
+COMMON = "jepa_core.testing.common"
+"""Where the checks of every kind are."""
+
+
 def checks(kind: str | None) -> str:
     """A row for every check of a kind of plugin; None: those that every kind has."""
     from jepa_core.supply import Kind
-    from jepa_core.testing import KINDS, Check, checks_for
+    from jepa_core.testing import KINDS, checks_for
 
-    def own(each: Kind) -> list[Check]:
-        common = "jepa_core.testing.common"
-        return [check for check in checks_for(each) if (check.function.__module__ == common) == (kind is None)]
-
-    wanted = next(each for each in KINDS if kind in (None, each))
-    rows = [f"| `{check.name}` | {check.promise} |" for check in own(wanted)]
+    wanted: Kind = next(each for each in KINDS if kind in (None, each))
+    found = [check for check in checks_for(wanted) if (check.function.__module__ == COMMON) == (kind is None)]
+    rows = [f"| `{check.name}` | {check.promise} |" for check in found]
     return "\n".join(["| check | promise |", "| --- | --- |", *rows])
 
 
