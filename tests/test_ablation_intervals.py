@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from jaxtyping import Bool
 from scipy import stats
+from scipy.special import polygamma
 
-from jepa_core.ablation.intervals import Contrast, contrast, holm
+from jepa_core.ablation.intervals import Contrast, contrast, holm, moderated
 
 Answers = Bool[np.ndarray, "seeds items"]
 
@@ -128,6 +129,100 @@ def test_intervals_miss_the_truth_no_more_often_than_they_say(seeds: int, spread
         allowed = 3 * math.sqrt(error * (1 - error) / studies)
         assert count / studies < error + allowed
     assert missed[0.05] / studies > 0.01  # an interval that never misses says nothing
+
+
+def compared(*variances: float, seeds: int = 3, items: int = 1000) -> list[Contrast]:
+    """Comparisons with these variances of the per-seed difference."""
+    return [Contrast(0.01, seeds, items, 90, seed_variance=each / seeds, item_variance=1e-6) for each in variances]
+
+
+def test_variances_are_drawn_upwards_to_the_typical_one() -> None:
+    low, middle, high = moderated(compared(1e-4, 2e-4, 4e-4))
+    # By hand: (log 2)^2 = .48 is less than sampling spreads, trigamma(1) = 1.64, so the ceiling holds: with k = 3 and
+    # d = 2, 1.5 * 2 / 6 * 2 = 1. The geometric mean, 2e-4, times exp(-digamma(1)) = 1.781072 is the typical variance.
+    assert (low.borrowed, middle.borrowed, high.borrowed) == (1.0, 1.0, 1.0)
+    assert 3 * low.seed_variance == pytest.approx((2 * 1e-4 + 3.562145e-4) / 3)
+    assert 3 * middle.seed_variance == pytest.approx((2 * 2e-4 + 3.562145e-4) / 3)
+    assert 3 * high.seed_variance == pytest.approx(4e-4)
+    seeds_alone = replace(high, item_variance=0.0)
+    assert seeds_alone.half_width(0.05) == pytest.approx(3.182446 * 0.02 / math.sqrt(3))  # t with 3 degrees of freedom
+
+
+def test_the_spread_of_unlike_variances_says_how_little_is_borrowed() -> None:
+    logs = np.log([1e-6, 1e-4, 1e-2])
+    first, *_ = moderated(compared(1e-6, 1e-4, 1e-2))
+    assert polygamma(1, first.borrowed / 2) == pytest.approx(logs.var(ddof=1) - polygamma(1, 1))
+    assert 0 < first.borrowed < 1
+
+
+def test_one_wild_arm_moves_the_typical_variance_by_no_more_than_twenty_times_the_median() -> None:
+    tame, *_ = moderated(compared(1e-4, 1e-4, 1e-4, 1.0))
+    typical = 1e-4 * 1.781072 * 20**0.25
+    assert 3 * tame.seed_variance == pytest.approx((2 * 1e-4 + tame.borrowed * typical) / (2 + tame.borrowed))
+
+
+def test_the_less_alike_arms_are_the_nearer_is_each_to_its_own_interval() -> None:
+    ratios = []
+    for factor in (1e2, 1e4, 1e8, 1e16):
+        own = compared(1e-2 / factor**2, 1e-2 / factor, 1e-2, items=10**20)
+        ratios.append(moderated(own)[2].half_width(0.01) / own[2].half_width(0.01))
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 0.8
+    assert 0.95 < ratios[-1] < 1
+
+
+@pytest.mark.parametrize(("number", "borrowed"), [(3, 1.0), (5, 1.5), (9, 2.0), (999, 2.988)])
+def test_where_all_vary_alike_half_of_what_they_have_beyond_the_reference_is_lent(number: int, borrowed: float) -> None:
+    first, *others = moderated(compared(*[1e-4] * number))
+    assert first.borrowed == pytest.approx(borrowed, abs=1e-4)
+    assert set(others) == {first}
+
+
+def test_of_other_numbers_of_seeds_nobody_borrows_for_more_than_there_are() -> None:
+    few, *_, many = moderated([*compared(1e-4, 1e-4, seeds=2), *compared(1e-4, 1e-4, seeds=6)])
+    share = 1.5 * 3 / 7
+    assert few.borrowed == pytest.approx(share * 1)  # its own degrees of freedom
+    assert many.borrowed == pytest.approx(share * 3)  # the mean of all
+
+
+def test_two_comparisons_one_seed_and_equal_answers_borrow_nothing_and_lend_nothing() -> None:
+    two, three = compared(1e-4, 2e-4), compared(1e-4, 2e-4, 4e-4)
+    same, single = Contrast(0.0, 3, 1000, 0, 0.0, 1e-6), Contrast(0.01, 1, 1000, 5, 0.0, 0.0)
+    assert moderated([]) == []
+    assert moderated(two) == two
+    assert moderated([same, *two, single]) == [same, *two, single]
+    assert moderated([same, *three, single]) == [same, *moderated(three), single]
+
+
+def test_seeds_that_happen_to_agree_to_the_item_have_a_small_variance_and_not_none() -> None:
+    exact, *_ = moderated(compared(0.0, 1e-4, 2e-4, 1e-4))
+    assert 0 < exact.seed_variance < 1e-4
+    assert exact.borrowed > 0
+
+
+def test_the_order_of_comparisons_changes_no_bit() -> None:
+    random = np.random.default_rng(5)
+    own = compared(*random.chisquare(2, 8).tolist())
+    order = random.permutation(8).tolist()
+    there = moderated(own)
+    assert moderated([own[place] for place in order]) == [there[place] for place in order]
+
+
+@pytest.mark.parametrize("odd", [{}, {3: 10.0}, {0: 3.0}])
+def test_studies_of_three_seeds_promise_no_less_for_what_they_borrow(odd: dict[int, float]) -> None:
+    """No arm differs; `odd` has the standard deviations over seeds of arms (0 is the reference) that are not 1."""
+    random, studies, arms = np.random.default_rng(11), 1000, 5
+    scales = np.array([odd.get(arm, 1.0) for arm in range(arms + 1)])[:, None]
+    means = random.normal(0, 1, (studies, arms + 1, 3)) * scales
+    differences = means[:, 1:] - means[:, :1]
+    claims, narrower = 0, 0
+    for values, variances in zip(np.abs(differences.mean(2)), differences.var(2, ddof=1), strict=True):
+        own = [replace(each, item_variance=0.0) for each in compared(*variances.tolist())]
+        halves = [each.half_width(0.05 / arms) for each in moderated(own)]
+        claims += any(value > half for value, half in zip(values, halves, strict=True))
+        narrower += sum(half < each.half_width(0.05 / arms) for half, each in zip(halves, own, strict=True))
+    assert claims / studies < 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
+    assert narrower / studies / arms > 0.75
 
 
 def test_holms_p_values_are_the_textbook_ones() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from jepa_core.ablation.answers import Answers, BySeed, Place, paired
 from jepa_core.ablation.findings import differed, findings
-from jepa_core.ablation.intervals import contrast, holm
+from jepa_core.ablation.intervals import Contrast, contrast, holm, moderated
 from jepa_core.ablation.results import CellFacts, StudyResults
 
 State = Literal["healthy", "suspicious", "collapsed", "unknown"]
@@ -21,8 +21,8 @@ class Difference:
     """An arm minus the reference, paired by seed and test sample.
 
     The primary metrics of all bases are one family of comparisons, so that the chance of any false claim in a study's
-    finding is bounded; every other metric is one by its name. With one seed the intervals are [-1, 1]: how much the
-    seed matters is unknown.
+    finding is bounded; every other metric is one by its name. Comparisons of one base and metric inform each other of
+    how much the seed matters (`intervals.moderated`). With one seed the intervals are [-1, 1]: that is unknown.
     """
 
     value: float
@@ -194,8 +194,7 @@ def _normalised(mean: float, scale: tuple[float, float] | None) -> float | None:
 def _differences(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, Difference]:
     """Every arm minus its counterpart in `others`, each family corrected for the number of its comparisons."""
     error = 1 - answers.study.config.confidence
-    pairs = {place: paired(answers.arms[place], other) for place, other in others.items()}
-    contrasts = {place: contrast(*pair) for place, pair in pairs.items() if pair is not None}
+    contrasts = _contrasts(answers, others)
     families: dict[str, list[Place]] = {}
     for place in contrasts:
         families.setdefault(answers.family(place), []).append(place)
@@ -207,6 +206,20 @@ def _differences(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place
             same = contrasts[place].disagreements == 0
             found[place] = Difference(contrasts[place].value, *own, *together, p, adjusted, same)
     return found
+
+
+def _contrasts(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, Contrast]:
+    """Where a seed is shared; those of one base and metric together."""
+    pairs = {place: paired(answers.arms[place], other) for place, other in others.items()}
+    alone = {place: contrast(*pair) for place, pair in pairs.items() if pair is not None}
+    tables: dict[tuple[str, str], list[Place]] = {}
+    for place in alone:
+        tables.setdefault((place.base, place.metric), []).append(place)
+    return {
+        place: found
+        for table in tables.values()
+        for place, found in zip(table, moderated([alone[place] for place in table]), strict=True)
+    }
 
 
 def _facts(results: StudyResults) -> tuple[ArmFacts, ...]:

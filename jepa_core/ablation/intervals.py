@@ -4,22 +4,26 @@ Seeds and items are crossed: every seed's networks answer the same items. A diff
 chance of training, and with the items, which are a sample of all that could be asked. The variances that a bootstrap
 over seeds and one over items estimate have closed forms, so nothing is resampled and no number depends on a generator;
 a bootstrap over both at once would count what seed and item share up to three times (Owen, 2007, "The pigeonhole
-bootstrap"). How the two become an interval is where three seeds are treacherous: docs/ablation-statistics.md has
-reasons, formulas and the measured coverage.
+bootstrap"). How the two become an interval is where three seeds are treacherous, and where comparisons with one
+reference help each other: docs/ablation-statistics.md has reasons, formulas and the measured coverage.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean, median
 
 import numpy as np
 from jaxtyping import Bool, Int
-from scipy.special import stdtrit
+from scipy.special import digamma, stdtrit, zeta
 
 _LEAST_LOG_P = math.log(1e-300)
 _HALVINGS = 80  # of that range: the bounds then are one float apart
+_FEWEST = 3  # comparisons that tell what is typical: of two, either may be the odd one
+_MOST_TYPICAL = 20  # times the median a variance may count in the typical one, lest one arm widen all intervals
+_STEPS = 20  # of Newton's method; 6 are enough
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,20 @@ class Contrast:
     which cannot show it."""
     item_variance: float
     """Of `value`, from one set of items to another, beyond that share."""
+    borrowed: float = 0.0
+    """Degrees of freedom of `seed_variance` beyond seeds - 1, from other comparisons (`moderated`)."""
 
     def half_width(self, error: float) -> float:
         """Half of the interval that misses the truth in a share `error` of all studies; in (0, 1).
 
-        The square is t(seeds - 1)^2 times the one variance plus t(items - 1)^2 times the other (Banerjee, 1960): for
-        normal means with separate estimates of variance, the error is at most the nominal one whatever the ratio of
-        the variances. Infinite with one seed or one item.
+        The square is t(seeds - 1 + borrowed)^2 times the one variance plus t(items - 1)^2 times the other (Banerjee,
+        1960): for normal means with separate estimates of variance, the error is at most the nominal one whatever the
+        ratio of the variances. Infinite with one seed or one item.
         """
         if min(self.seeds, self.items) < 2:
             return math.inf
         return math.hypot(
-            _quantile(self.seeds - 1, error) * math.sqrt(self.seed_variance),
+            _quantile(self.seeds - 1 + self.borrowed, error) * math.sqrt(self.seed_variance),
             _quantile(self.items - 1, error) * math.sqrt(self.item_variance),
         )
 
@@ -101,6 +107,36 @@ def contrast(left: Bool[np.ndarray, "seeds items"], right: Bool[np.ndarray, "see
     )
 
 
+def moderated(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Comparisons with one reference by one metric, each with what the others say of the variance over seeds.
+
+    As in a moderated t-test (Smyth, 2004) a variance is drawn towards the typical one of all, as firmly as the spread
+    of their logarithms leaves room for, and has more degrees of freedom for it. Unlike there it is never drawn
+    downwards, so that an arm that varies more than others keeps its own, and the loan has a ceiling. Nothing is
+    borrowed by fewer than three comparisons, by one seed, or by an arm whose answers are the reference's.
+    """
+    told = [each for each in contrasts if _tells(each)]
+    if len(told) < _FEWEST:
+        return list(contrasts)
+    logs = [_log_variance(each) for each in told]
+    mean, highest = fmean(logs), median(logs) + math.log(_MOST_TYPICAL)
+    typical, freedom = math.exp(fmean(min(each, highest) for each in logs)), fmean(each.seeds - 1 for each in told)
+    # Sampling alone spreads a logarithm by trigamma(freedom / 2), which is zeta(2, freedom / 2): the rest is arms.
+    sampling = fmean(float(zeta(2, (each.seeds - 1) / 2)) for each in told)
+    unlike = math.fsum((each - mean) ** 2 for each in logs) / (len(logs) - 1) - sampling
+    # Comparisons that share a reference have 4k / (k + 3) times the degrees of freedom of one between them where arms
+    # vary alike, 3(k - 1) / (k + 3) beyond its own. Half of these are lent, as arms may not be alike.
+    share = 1.5 * (len(told) - 1) / (len(told) + 3)
+
+    def drawn(one: Contrast) -> Contrast:
+        own = one.seeds - 1
+        borrowed = _prior_freedom(unlike, share * min(own, freedom))
+        missing = max(0.0, typical / one.seeds - one.seed_variance)
+        return replace(one, seed_variance=one.seed_variance + borrowed / (own + borrowed) * missing, borrowed=borrowed)
+
+    return [drawn(each) if _tells(each) else each for each in contrasts]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values of a family, adjusted so that the chance of any false claim is bounded (Holm, 1979); in their order."""
     adjusted, least = [0.0] * len(p_values), 0.0
@@ -110,6 +146,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _quantile(freedom: int, error: float) -> float:
+def _tells(one: Contrast) -> bool:
+    """Whether its answers say anything of the variance over seeds."""
+    return min(one.seeds, one.items) > 1 and one.disagreements > 0
+
+
+def _log_variance(one: Contrast) -> float:
+    """Logarithm of the variance of the per-seed difference, unbiased where that is chi-squared."""
+    half = (one.seeds - 1) / 2
+    least = 1 / (one.seeds * one.items**2)  # of counts that are not all equal: one differs, by one item
+    return math.log(max(one.seeds * one.seed_variance, least)) - float(digamma(half)) + math.log(half)
+
+
+def _prior_freedom(unlike: float, most: float) -> float:
+    """Degrees of freedom whose log variance spreads by `unlike`, the solution of trigamma(freedom / 2) = unlike.
+
+    At most `most`, also where nothing is unlike.
+    """
+    if unlike <= zeta(2, most / 2):
+        return most
+    half = 0.5 + 1 / unlike  # above 0 and on the side from which Newton's method for 1 / trigamma never overshoots
+    for _ in range(_STEPS):
+        trigamma = float(zeta(2, half))
+        half += trigamma * (1 - trigamma / unlike) / (-2 * float(zeta(3, half)))
+    return 2 * half
+
+
+def _quantile(freedom: float, error: float) -> float:
     """Of Student's t, two-sided; the lower tail, because 1 - error / 2 has no room for small errors."""
     return -float(stdtrit(freedom, error / 2))
