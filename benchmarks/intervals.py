@@ -202,7 +202,7 @@ def main() -> None:
     """Print the tables that are asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--studies", type=int, default=2000, help="per row of the first table; the others have 5 times as many"
+        "--studies", type=int, default=2000, help="simulated studies per row; 5 times as many for errors"
     )
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     given = parser.parse_args()

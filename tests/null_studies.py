@@ -26,6 +26,8 @@ from jepa_core.ablation.running import work
 
 SEEDS = (0, 1, 2)
 ARMS = ("plain", "again", "once more")
+MORE_ARMS = (*ARMS, "and again")
+"""So many comparisons with the first that they lend each other degrees of freedom."""
 DEALT = 2000
 """Studies that the program makes of the runs that it has."""
 QUICK = (
@@ -51,14 +53,14 @@ def runs(folder: Path, seeds: Sequence[int]) -> StudyResults:
     return read_results(study, folder)
 
 
-def dealt(results: StudyResults, hand: Sequence[int]) -> StudyResults:
-    """A study of `ARMS` and `SEEDS` in which every cell is one of the runs; `hand` names them, arm by arm."""
-    places = [(arm, seed) for arm in ARMS for seed in SEEDS]
+def dealt(results: StudyResults, hand: Sequence[int], arms: Sequence[str] = ARMS) -> StudyResults:
+    """A study of `arms` and `SEEDS` in which every cell is one of the runs; `hand` names them, arm by arm."""
+    places = [(arm, seed) for arm in arms for seed in SEEDS]
     by_run = {each.seed: each for each in results.measurements}
     measurements = tuple(
         replace(by_run[run], arm=arm, seed=seed) for (arm, seed), run in zip(places, hand, strict=True)
     )
-    return StudyResults(study_of(ARMS, SEEDS), measurements, (), {})
+    return StudyResults(study_of(arms, SEEDS), measurements, (), {})
 
 
 def claims(analysis: Analysis) -> int:
@@ -84,8 +86,10 @@ def main() -> None:
             f"{studies} studies of {len(ARMS)} arms and {len(SEEDS)} seeds", [dealt(trained, hand) for hand in hands]
         )
         random, pack = np.random.default_rng(0), [each.seed for each in trained.measurements]
-        anew = [random.permutation(pack)[:cells].tolist() for _ in range(DEALT)]
-        describe(f"{DEALT:,} studies dealt of their {len(pack)} runs", [dealt(trained, hand) for hand in anew])
+        for arms in (ARMS, MORE_ARMS):
+            anew = [random.permutation(pack)[: len(arms) * len(SEEDS)].tolist() for _ in range(DEALT)]
+            what = f"{DEALT:,} studies of {len(arms)} arms dealt of their {len(pack)} runs"
+            describe(what, [dealt(trained, hand, arms) for hand in anew])
 
 
 def describe(what: str, studies: Sequence[StudyResults]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from null_studies import ARMS, QUICK, SEEDS, claims, dealt, runs
+from null_studies import ARMS, MORE_ARMS, QUICK, SEEDS, claims, dealt, runs
 from small_study import small_study
 from toy import toy_registered
 
@@ -51,10 +51,13 @@ def swapped(text: str) -> str:
     return text.replace("most", "\0").replace("twin", "most").replace("\0", "twin")
 
 
-def test_studies_of_real_runs_in_which_nothing_differs_rarely_claim_anything(trained: StudyResults) -> None:
+@pytest.mark.parametrize("arms", [ARMS, MORE_ARMS])
+def test_studies_of_real_runs_in_which_nothing_differs_rarely_claim_anything(
+    trained: StudyResults, arms: tuple[str, ...]
+) -> None:
     random = np.random.default_rng(0)
-    hands = [random.permutation(12)[: len(ARMS) * len(SEEDS)].tolist() for _ in range(40)]
-    found = [analyse(dealt(trained, hand)) for hand in hands]
+    hands = [random.permutation(12)[: len(arms) * len(SEEDS)].tolist() for _ in range(40)]
+    found = [analyse(dealt(trained, hand, arms)) for hand in hands]
     values = {row.difference.value for each in found for row in each.rows if row.difference}
     assert len(values) > 20  # the runs do differ, by chance
     # Of 40 independent studies with an error of 5 %, six or more claim something in 1 of 70 cases.
