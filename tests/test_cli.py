@@ -153,6 +153,7 @@ import os, signal, time
 from jepa_core.cli import app, main
 @app.command()
 def wait():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(10)
 main(["wait"])
