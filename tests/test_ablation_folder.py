@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,8 +227,8 @@ def change(path: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"step": 2}, {"config_hash": "0" * 64}, {"results": []}],
-    ids=["an earlier checkpoint", "another configuration", "fewer probes"],
+    [{"step": 2}, {"config_hash": "0" * 64}, {"results": []}, {"precision": "bf16"}],
+    ids=["an earlier checkpoint", "another configuration", "fewer probes", "another precision"],
 )
 def test_an_evaluation_of_something_else_does_not_count(
     copied: tuple[StudyFolder, Study, Path], changed: dict[str, Any]
@@ -237,29 +238,74 @@ def test_an_evaluation_of_something_else_does_not_count(
     assert read_results(study, folder.path).unfinished == {"waves/most/seed_0": "interrupted, after step 6 of 6"}
 
 
-def test_half_an_evaluation_does_not_count(copied: tuple[StudyFolder, Study, Path]) -> None:
+def torn(items: bytes) -> bytes:
+    return items[: len(items) // 2]
+
+
+def answers_turned(items: bytes) -> bytes:
+    """One answer of the last result is the other one."""
+    return items[:-1] + bytes([1 - items[-1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("eval.json", lambda _: b'{"step"'),
+        ("eval.json", lambda _: b"[]"),
+        ("eval.json", lambda _: b'{"step": 6}'),
+        ("eval.json", lambda _: b"\xff\xfe"),
+        ("eval.json", lambda text: text.replace(b'"num_test": 32', b'"num_test": 7')),
+        ("eval.json", lambda text: text.replace(b'"num_test": 32', b'"num_test": null')),
+        ("eval_items.safetensors", torn),
+        ("eval_items.safetensors", answers_turned),
+        ("eval_items.safetensors", lambda _: b""),
+    ],
+)
+def test_a_damaged_measurement_is_made_again_with_the_same_result(
+    copied: tuple[StudyFolder, Study, Path], name: str, damage: Callable[[bytes], bytes]
+) -> None:
     folder, study, run = copied
-    (run / "eval.json").write_text('{"step"')
-    assert folder.states(study)["waves/most/seed_0"].state == "interrupted"
+    before = {each: (run / each).read_bytes() for each in ("eval.json", "eval_items.safetensors")}
+    assert folder.states(study)["waves/most/seed_0"].state == "done"
+    (run / name).write_bytes(damage(before[name]))
+    assert (run / name).read_bytes() != before[name]
+    assert read_results(study, folder.path).unfinished == {"waves/most/seed_0": "interrupted, after step 6 of 6"}
+    assert work(study, folder)
+    assert {each: (run / each).read_bytes() for each in before} == before
+
+
+def test_half_a_measurement_does_not_count(copied: tuple[StudyFolder, Study, Path]) -> None:
+    folder, study, run = copied
     (run / "eval_items.safetensors").unlink()
     assert folder.states(study)["waves/most/seed_0"].state == "interrupted"
 
 
-def test_items_that_do_not_fit_are_unfinished_with_the_remedy(copied: tuple[StudyFolder, Study, Path]) -> None:
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"unreadable": {"probe_train": [], "probe_test": [{"index": 3}]}}, "unreadable test samples"),
+        ({"test_hash": "0" * 64}, "test samples"),
+        ({"headings": {"direction": {"label_hash": "0" * 64}, "side": {"label_hash": "1" * 64}}}, "classes"),
+    ],
+)
+def test_cells_that_were_tested_on_other_samples_are_not_compared(
+    copied: tuple[StudyFolder, Study, Path], changed: dict[str, Any], what: str
+) -> None:
     folder, study, run = copied
-    results = json.loads((run / "eval.json").read_text())["results"]
-    change(run / "eval.json", results=[{**each, "num_test": 7} for each in results])
-    assert "does not fit eval.json. Remove both" in read_results(study, folder.path).unfinished["waves/most/seed_0"]
-    (run / "eval_items.safetensors").write_bytes(b"torn")
-    assert "cannot be read" in read_results(study, folder.path).unfinished["waves/most/seed_0"]
-
-
-def test_cells_that_were_tested_on_other_samples_are_not_compared(copied: tuple[StudyFolder, Study, Path]) -> None:
-    folder, study, run = copied
-    change(run / "eval.json", unreadable={"probe_train": [], "probe_test": [{"index": 3}]})
+    change(run / "eval.json", **changed)
     results = read_results(study, folder.path)
-    assert "other test samples were unreadable" in results.unfinished["waves/most/seed_0"]
+    assert f"eval.json: has other {what} than waves/half/seed_0, and" in results.unfinished["waves/most/seed_0"]
     assert {each.arm for each in results.measurements} == {"half"}
+    turned = read_results(replace(study, reference="most"), folder.path)
+    assert f"eval.json: has other {what} than waves/most/seed_0, and" in turned.unfinished["waves/half/seed_0"]
+
+
+def test_an_evaluation_that_does_not_name_its_samples_is_compared_by_what_it_says(
+    copied: tuple[StudyFolder, Study, Path],
+) -> None:
+    folder, study, run = copied
+    change(run / "eval.json", test_hash=None)
+    assert read_results(study, folder.path).unfinished == {}
 
 
 def test_a_log_that_is_gone_is_said(copied: tuple[StudyFolder, Study, Path]) -> None:
@@ -282,4 +328,5 @@ def test_facts_are_those_of_the_run(copied: tuple[StudyFolder, Study, Path]) -> 
     assert fact.verdict.state in ("healthy", "suspicious", "collapsed")
     assert "torch" in fact.versions
     assert fact.parameters > 0
+    assert (fact.samples, fact.varies) == (STEPS * 16, False)
     assert fact.seconds > 0

@@ -14,11 +14,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_study import small_study
 from toy import ToyRowsConfig, toy_config, toy_registered
 from toy_parts import RowMasking
 
+from jepa_core.ablation import running
 from jepa_core.ablation.cells import Study, read_study
+from jepa_core.ablation.folder import StudyFolder
 from jepa_core.ablation.matching import Matched, match, shared_out
+from jepa_core.ablation.results import read_results
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config import RunConfig
 from jepa_core.data import Batch
@@ -128,6 +132,15 @@ def test_masks_whose_lengths_follow_the_batch_cannot_be_matched() -> None:
         matched("tokens", "masking={name: random, ratio: 0.36, num_targets: 2}", "masking={name: uneven}")
 
 
+def test_a_cell_whose_lengths_follow_the_batch_says_that_its_tokens_are_nearly_so_many(tmp_path: Path) -> None:
+    with maskings.temporarily(Masking("uneven", UnevenConfig, Uneven)):
+        study, folder = small_study({"half": (), "uneven": ("masking={name: uneven}",)}), StudyFolder(tmp_path / "study")
+        folder.open(study, resume=False, threads=1)
+        assert running.work(study, folder)
+        facts = read_results(study, folder.path).facts
+    assert [(fact.arm, fact.varies) for fact in facts] == [("half", False), ("uneven", True)]
+
+
 @given(parcels=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9)), min_size=1, max_size=3), data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_reachable_total_is_met_exactly_and_within_every_budget(
@@ -167,12 +180,14 @@ def test_matching_flops_changes_nothing_but_the_number_of_updates() -> None:
     assert after.model_copy(update={"train": train}) == toy_config("predictor.depth=4")
 
 
-def test_an_arm_cannot_set_the_updates_that_flops_set(tmp_path: Path) -> None:
+def test_an_arm_cannot_set_the_updates_that_are_matched(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("bases: {toy: {config: demo toy}}\narms: {a: {}, b: {set: {train.steps: 4}}}")
     assert {cell.config.train.steps for cell in read_study(path).cells} == {8, 4}
     with pytest.raises(ConfigError, match=r"arm b on toy: train.steps: `match: flops` sets the number of updates"):
         read_study(path, ["match=flops"])
+    with pytest.raises(ConfigError, match=r"arm b on toy: train.steps: `match: tokens` gives all arms of a base the"):
+        read_study(path, ["match=tokens"])
 
 
 def test_without_matching_arms_are_what_they_say() -> None:

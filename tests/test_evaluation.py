@@ -94,6 +94,7 @@ def test_the_file_holds_what_was_measured_and_how(found: Evaluation, run: RunFol
     assert saved["config_hash"] == config_hash(found.config)
     assert saved["headings"]["direction"]["num_classes"] == 4
     assert len(saved["headings"]["side"]["label_hash"]) == 64
+    assert len(saved["test_hash"]) == 64
     first = saved["results"][0]
     assert set(first["minus_random"]) == {"value", "low", "high"}
     assert first["chosen"]["weight_decay"] in (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -9,7 +9,7 @@ import torch
 
 from jepa_core.errors import DataError
 from jepa_core.plugin import Labels
-from jepa_core.probes.labels import common_headings, match
+from jepa_core.probes.labels import common_headings, fingerprint, match
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,33 @@ def test_the_hash_names_the_classes_and_their_order() -> None:
 
     assert hash_of("ant bee") == hash_of("ant bee")
     assert len({hash_of("ant bee"), hash_of("bee ant"), hash_of("ant"), hash_of("antbee")}) == 4
+
+
+@dataclass(frozen=True)
+class Named(Labelled):
+    """A source whose samples have names."""
+
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, index: int) -> str:
+        return self.names[index]
+
+
+def test_samples_are_told_apart_by_their_names_order_and_labels_and_not_by_their_folder() -> None:
+    animal = {"animal": labels("ant bee", [0, 1])}
+    found = fingerprint(Named(animal, ("a/1.png", "a/2.png")))
+    assert fingerprint(Named(animal, ("b/1.png", "b/2.png"))) == found
+    others = [
+        Named(animal, ("a/2.png", "a/1.png")),
+        Named(animal, ("a/1.png2.png",)),
+        Named({"animal": labels("ant bee", [1, 0])}, ("a/1.png", "a/2.png")),
+        Named({"animal": labels("ant wasp", [0, 1])}, ("a/1.png", "a/2.png")),
+        Named({"plant": labels("ant bee", [0, 1])}, ("a/1.png", "a/2.png")),
+    ]
+    assert len({found, *map(fingerprint, others)}) == 6
 
 
 def test_data_without_common_labels_is_an_error_that_says_what_there_is() -> None:

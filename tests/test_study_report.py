@@ -12,6 +12,8 @@ from toy import toy_registered
 
 from jepa_core.ablation.analysis import Analysis, analyse
 from jepa_core.ablation.report import SECTIONS, write_study_report
+from jepa_core.ablation.tables import write_tables
+from jepa_core.collapse import Verdict
 from jepa_core.config.compare import Change
 from jepa_core.config.text import config_hash
 from jepa_core.errors import UsageError
@@ -326,3 +328,16 @@ def test_a_file_without_a_folder_is_bad_usage(analysis: Analysis, tmp_path: Path
 def test_a_file_that_cannot_be_written_is_bad_usage(analysis: Analysis, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         write_study_report(analysis, tmp_path)
+
+
+def test_where_the_reference_does_not_exist_the_arms_are_held_against_the_base(tmp_path: Path) -> None:
+    study = made_up_study(absent={("tides", "half"): "the study leaves it out", ("tides", "rows"): "no rows"})
+    change = Change("masking.ratio", 0.5, 0.8)
+    results = made_up_results(replace(study, changes={("tides", "most"): (change,)}))
+    analysis = analyse(results)
+    assert all(row.difference is None for row in analysis.rows if row.base == "tides")
+    assert all(row.difference is not None for row in analysis.rows if row.base == "waves" and row.arm != "half")
+    arms = section(page_of(analysis, tmp_path), "arms")
+    assert str(change) in visible(arms)
+    write_tables(analysis, tmp_path)
+    assert "the study leaves it out" in (tmp_path / "table.md").read_text()

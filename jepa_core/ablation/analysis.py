@@ -100,6 +100,14 @@ class ArmFacts:
     context_tokens: float
     predicted_tokens: float
     parameters: float
+    samples: float = 0.0
+    """Mean, that the updates saw."""
+    varies: bool = False
+    """The masks have other lengths in every batch, so that tokens and FLOPs are nearly these."""
+    sample_cosine: float | None = None
+    """Mean of the last measurements: of target tokens between different samples, 1 where all look alike."""
+    own_gain: float | None = None
+    """Mean of the last measurements: near 0 predictions fit another sample as well as their own."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +259,9 @@ def _arm_facts(base: str, arm: str, cells: Sequence[CellFacts]) -> ArmFacts:
         target_std=measured("target_std"),
         **{
             name: mean(name)
-            for name in ("seconds", "flops", "steps", "context_tokens", "predicted_tokens", "parameters")
+            for name in ("seconds", "flops", "steps", "context_tokens", "predicted_tokens", "parameters", "samples")
         },
+        varies=any(cell.varies for cell in cells),
+        sample_cosine=measured("sample_cosine"),
+        own_gain=measured("own_gain"),
     )

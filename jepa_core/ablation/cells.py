@@ -38,9 +38,14 @@ _SHARED: Mapping[str, tuple[str, Callable[[RunConfig], Any]]] = {
         "all arms of a base are measured alike. Put it under the base's `set`, or choose with `evaluation.probes`.",
         lambda run: run.probes,
     ),
-    "train.steps": ("`match: flops` sets the number of updates. Remove one of them.", lambda run: run.train.steps),
 }
 """What an arm must leave as its base has it, and why."""
+
+_STEPS: Mapping[str, str] = {
+    "tokens": "`match: tokens` gives all arms of a base the same number of updates. Put it under the base's `set`.",
+    "flops": "`match: flops` sets the number of updates. Remove one of them.",
+}
+"""Why an arm must leave `train.steps` as its base has it, by what is matched."""
 
 
 @dataclass(frozen=True)
@@ -231,11 +236,9 @@ def _resolved(bases: Mapping[str, _Base], arms: Sequence[Arm], config: StudyConf
 def _on_base(base: _Base, layers: Sequence[Mapping[str, Any]], config: StudyConfig) -> RunConfig:
     """An arm's configuration; raises ConfigError, or _Infeasible where its parts do not work together."""
     own = base.with_arm(layers)
-    problems = [
-        f"{key}: {why}"
-        for key, (why, part) in _SHARED.items()
-        if part(own) != part(base.config) and (key != "train.steps" or config.match == "flops")
-    ]
+    problems = [f"{key}: {why}" for key, (why, part) in _SHARED.items() if part(own) != part(base.config)]
+    if own.train.steps != base.config.train.steps and config.match in _STEPS:
+        problems.append(f"train.steps: {_STEPS[config.match]}")
     if problems:
         raise ConfigError(problems)
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +22,13 @@ from filelock import FileLock, Timeout
 
 from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.duties import Duties
+from jepa_core.ablation.measured import Evaluations
 from jepa_core.ablation.record import CellRecord, StudyRecord
 from jepa_core.checkpoint import RunFolder, config_differences
 from jepa_core.config.text import config_hash, to_yaml
 from jepa_core.errors import CheckpointError, ConfigError, UsageError
-from jepa_core.evaluation.outcome import ITEMS
 
-State = Literal["waiting", "running", "interrupted", "done", "failed"]
+State = Literal["waiting", "running", "interrupted", "done", "failed", "changed"]
 
 _PATIENCE = 0.3
 """Seconds to wait for a lock: whoever only asks for a cell's state holds it for a moment."""
@@ -39,7 +39,8 @@ class CellState:
     """How far a cell is."""
 
     state: State
-    """`interrupted`: begun, and nobody works on it now; `done`: trained, and everything is measured."""
+    """`interrupted`: begun, and nobody works on it now; `done`: trained, and everything is measured; `changed`: begun
+    with another configuration, which only `StudyFolder.status` looks for."""
     step: int
     """Completed updates that its log or its newest checkpoint knows."""
     steps: int
@@ -55,7 +56,7 @@ class StudyFolder:
         """Nothing is made before `open`."""
         self.path = Path(path)
         self._duties: Duties | None = None
-        self._evaluations: dict[Path, tuple[int, Any]] = {}
+        self._evaluations = Evaluations()
 
     @property
     def record_path(self) -> Path:
@@ -102,18 +103,20 @@ class StudyFolder:
 
     def _require_unchanged(self, study: Study) -> None:
         """Raise where a cell that was begun would get another configuration."""
-        lines: list[str] = []
-        for cell in study.cells:
-            run = self.run(cell)
-            if _is_begun(run) and run.config != cell.config:
-                saved, given = (each.model_dump(mode="json") for each in (run.config, cell.config))
-                lines += [f"{cell.name}: {line}" for line in config_differences(saved, given)]
+        lines = [f"{cell.name}: {line}" for cell in study.cells for line in self._changes(cell)]
         if lines:
             shown = [*lines[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
             raise CheckpointError(
                 f"{self.path}: cells of this study were run with another configuration:\n  " + "\n  ".join(shown) + "\n"
                 "Give the changed study another --run-dir, or remove the folders of these cells to run them anew."
             )
+
+    def _changes(self, cell: Cell) -> list[str]:
+        """What is different from the configuration that the cell was begun with."""
+        run = self.run(cell)
+        if not _is_begun(run) or run.config == cell.config:
+            return []
+        return config_differences(*(each.model_dump(mode="json") for each in (run.config, cell.config)))
 
     def _write(self, study: Study, record: StudyRecord) -> None:
         for cell in study.cells:
@@ -214,6 +217,15 @@ class StudyFolder:
         wanted = self.wanted(study)
         return {cell.name: self._state(study, cell, wanted[cell.name]) for cell in study.cells}
 
+    def status(self, study: Study) -> dict[str, CellState]:
+        """As `states`, with the cells that were begun with another configuration; raises UsageError without a folder."""
+        StudyRecord.read(self.record_path)
+        states = self.states(study)
+        for cell in study.cells:
+            if changes := self._changes(cell):
+                states[cell.name] = replace(states[cell.name], state="changed", note="; ".join(changes))
+        return states
+
     def _state(self, study: Study, cell: Cell, wanted: tuple[str, ...]) -> CellState:
         run, steps = self.run(cell), cell.config.train.steps
         if self.is_done(study, cell, wanted):
@@ -240,15 +252,8 @@ class StudyFolder:
         return is_whole and found["config_hash"] == self.duties(study).hashes[cell.name]
 
     def evaluation(self, cell: Cell) -> dict[str, Any] | None:
-        """eval.json of a cell; None where there is none, or none that can be read."""
-        path = self.run(cell).path / "eval.json"
-        try:
-            written = path.stat().st_mtime_ns
-            if self._evaluations.get(path, (0, None))[0] != written:
-                self._evaluations[path] = written, json.loads(path.read_text())
-        except (OSError, ValueError):
-            return None
-        return self._evaluations[path][1] if path.with_name(ITEMS).exists() else None
+        """eval.json of a cell; None where there is none, or where it or what lies beside it is damaged."""
+        return self._evaluations.of(self.run(cell))
 
 
 def _is_begun(run: RunFolder) -> bool:

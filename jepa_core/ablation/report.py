@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.figures import Forest, HeatCell, forest, heat_map, learning_curves, legend
 from jepa_core.ablation.results import CellFacts, StudyResults
 from jepa_core.collapse import EXPLANATIONS
-from jepa_core.config.compare import choices
+from jepa_core.config.compare import Change, choices
 from jepa_core.config.text import config_hash, to_yaml
 from jepa_core.report import words
 from jepa_core.report.page import environment, require_folder, write_page
@@ -65,7 +65,8 @@ class _Arm:
 
     name: str
     changes: list[str]
-    """Where its configuration differs from the reference's; the reference's own from its base."""
+    """Where its configuration differs from the reference's; the reference's own from its base, and so all of them where
+    the reference does not exist."""
     matched: str
     """What `match` changed, in words."""
 
@@ -85,6 +86,8 @@ class _Base:
     facts: list[ArmFacts]
     reference: ArmFacts | None
     """What the reference cost."""
+    has_reference: bool
+    """Whether the reference exists here; where it does not, nothing is compared."""
     differed: Sequence[str]
     metrics: list[tuple[str, list[Row]]]
     """Every metric with its rows."""
@@ -162,6 +165,7 @@ def _base(analysis: Analysis, name: str) -> _Base:
         differed=analysis.differed.get(name, ()),
         metrics=metrics,
         arms=_arms(study, name, cells),
+        has_reference=any(cell.arm == study.reference for cell in cells),
         cells=[(cell, done.get((cell.arm, cell.seed))) for cell in cells],
     )
 
@@ -176,11 +180,15 @@ def _num_test(results: StudyResults, base: str, metric: str) -> int:
 def _arms(study: Study, base: str, cells: Sequence[Cell]) -> list[_Arm]:
     """Every arm that exists on a base, as the configurations of the first seed have it."""
     configs = {cell.arm: cell.config for cell in reversed(cells)}
-    reference = configs[study.reference]
-    changes = {arm: choices(reference, config) for arm, config in configs.items()}
-    changes[study.reference] = iter(study.changes.get((base, study.reference), ()))
+    reference = configs.get(study.reference)
+
+    def changes(arm: str) -> Iterable[Change]:
+        if reference is None or arm == study.reference:
+            return study.changes.get((base, arm), ())
+        return choices(reference, configs[arm])
+
     return [
-        _Arm(arm, [str(change) for change in changes[arm]], study.matched.get((base, arm), ""))
+        _Arm(arm, [str(change) for change in changes(arm)], study.matched.get((base, arm), ""))
         for arm in study.arms
         if arm in configs
     ]

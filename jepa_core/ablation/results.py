@@ -12,14 +12,18 @@ from jaxtyping import Bool
 
 from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.folder import CellState, StudyFolder
-from jepa_core.checkpoint import RunFolder, read_state
+from jepa_core.ablation.record import StudyRecord
+from jepa_core.checkpoint import read_state
 from jepa_core.collapse import METRICS, Verdict, verdict
 from jepa_core.config.text import config_hash
 from jepa_core.errors import CheckpointError, JepaError
-from jepa_core.evaluation import Correct, read_correct
-from jepa_core.evaluation.outcome import ITEMS
+from jepa_core.evaluation import read_correct
+from jepa_core.masking.limited import is_steady
 from jepa_core.metrics import read_log
+from jepa_core.model import Parts
 from jepa_core.planning import Work, work
+
+_Samples = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,10 @@ class CellFacts:
     """Of the packages that it was trained with, as its checkpoint states them."""
     device: str = ""
     """What it was trained on, such as `1 x cpu`."""
+    samples: int = 0
+    """That the updates saw, each as often as it was drawn."""
+    varies: bool = False
+    """The masks have other lengths in every batch, so that tokens and FLOPs are those of the budget, nearly."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,8 @@ class StudyResults:
     """Cells without a result, by name, and why: waiting, running, or what went wrong."""
     baselines: Mapping[tuple[str, str, int, str], str] = field(default_factory=dict[tuple[str, str, int, str], str])
     """(base, arm, seed, representation) to the arm whose measurement of `random` or `raw` holds for it too."""
+    threads: int | None = None
+    """Processor threads per cell, as the study's folder records them; None where it does not."""
 
 
 def read_results(study: Study, folder: Path) -> StudyResults:
@@ -100,18 +110,19 @@ def read_results(study: Study, folder: Path) -> StudyResults:
     measurements: list[Measurement] = []
     facts: list[CellFacts] = []
     unfinished: dict[str, str] = {}
-    tested: dict[str, list[int]] = {}
+    tested = _tested(study, place, states)
     for cell in study.cells:
         try:
             found = _measurements(study, cell, place, states[cell.name], wanted[cell.name])
-            _require_same_samples(cell, place, tested)
+            _require_same_samples(cell, place, *tested[cell.base])
             fact = _facts(cell, place, works)
         except JepaError as error:
             unfinished[cell.name] = " ".join(str(error).split())
         else:
             measurements += found
             facts.append(fact)
-    return StudyResults(study, tuple(measurements), tuple(facts), unfinished, place.baselines(study))
+    threads = StudyRecord.read(place.record_path).threads if place.record_path.exists() else None
+    return StudyResults(study, tuple(measurements), tuple(facts), unfinished, place.baselines(study), threads)
 
 
 def _measurements(
@@ -132,7 +143,7 @@ def _measurements(
             probe=result["probe"],
             representation=result["representation"],
             accuracy=result["accuracy"],
-            correct=_items(correct, result, place.run(cell)),
+            correct=correct["/".join(result[name] for name in ("heading", "probe", "representation"))],
         )
         for result in found["results"]
         if result["representation"] in wanted and (not headings or result["heading"] in headings)
@@ -149,35 +160,54 @@ def _why(state: CellState) -> str:
             return state.state
 
 
-def _items(correct: Mapping[str, Correct], result: Mapping[str, Any], run: RunFolder) -> Correct:
-    key = f"{result['heading']}/{result['probe']}/{result['representation']}"
-    if key not in correct or len(correct[key]) != result["num_test"]:
-        raise CheckpointError(f"{run.path / ITEMS}: does not fit eval.json. Remove both: the cell is measured anew.")
-    return correct[key]
+def _tested(study: Study, place: StudyFolder, states: Mapping[str, CellState]) -> dict[str, tuple[str, _Samples]]:
+    """By base, the cell whose test samples hold for the others, and which these are: the reference's where it is done."""
+    found: dict[str, tuple[str, _Samples]] = {}
+    for cell in sorted(study.cells, key=lambda cell: cell.arm != study.reference):
+        if states[cell.name].state == "done":
+            found.setdefault(cell.base, (cell.name, _samples(place, cell)))
+    return found
 
 
-def _require_same_samples(cell: Cell, place: StudyFolder, tested: dict[str, list[int]]) -> None:
-    """Raise CheckpointError where a cell could not read the test samples that the first one of its base could."""
+def _samples(place: StudyFolder, cell: Cell) -> _Samples:
+    """What tells the test samples of a finished cell from others; None where an older evaluation does not say."""
     found = place.evaluation(cell)
     assert found is not None
-    unreadable = [each["index"] for each in found["unreadable"]["probe_test"]]
-    if tested.setdefault(cell.base, unreadable) != unreadable:
-        raise CheckpointError(
-            f"{place.run(cell).path / 'eval.json'}: other test samples were unreadable than in other cells of "
-            f"{cell.base}, so they cannot be compared. Mend the files, remove eval.json, and continue with --resume."
-        )
+    return {
+        "classes": {name: heading["label_hash"] for name, heading in found["headings"].items()},
+        "test samples": found.get("test_hash"),
+        "unreadable test samples": [each["index"] for each in found["unreadable"]["probe_test"]],
+    }
+
+
+def _require_same_samples(cell: Cell, place: StudyFolder, other: str, tested: _Samples) -> None:
+    """Raise CheckpointError where a cell was not tested on the samples that another one was tested on."""
+    for what, own in _samples(place, cell).items():
+        if own is not None and tested[what] is not None and own != tested[what]:
+            raise CheckpointError(
+                f"{place.run(cell).path / 'eval.json'}: has other {what} than {other}, and answers are compared sample "
+                "by sample. Mend the data, remove eval.json, and continue with --resume; an arm that is to have other "
+                "data needs a base of its own."
+            )
 
 
 class _Works:
     """What `jepa plan` counts of a configuration: the same for every seed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Work] = {}
+        self._known: dict[str, tuple[Work, bool]] = {}
 
     def of(self, cell: Cell) -> Work:
+        return self._of(cell)[0]
+
+    def varies(self, cell: Cell) -> bool:
+        """Whether its masks have other lengths in every batch."""
+        return self._of(cell)[1]
+
+    def _of(self, cell: Cell) -> tuple[Work, bool]:
         key = config_hash(cell.config.model_copy(update={"seed": 0}))
         if key not in self._known:
-            self._known[key] = work(cell.config)
+            self._known[key] = work(cell.config), not is_steady(Parts.of(cell.config).masking)
         return self._known[key]
 
 
@@ -207,4 +237,6 @@ def _facts(cell: Cell, place: StudyFolder, works: _Works) -> CellFacts:
         curve=tuple((row["step"], row["loss"]) for row in rows),
         versions=state["versions"],
         device=state["device"],
+        samples=state["step"] * cell.config.train.batch_size,
+        varies=works.varies(cell),
     )

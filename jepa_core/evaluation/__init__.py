@@ -32,7 +32,7 @@ from jepa_core.frozen import checkpoint_config, find_device, untrained_encoder
 from jepa_core.model import Parts
 from jepa_core.plugin import Split
 from jepa_core.probes import FeatureKind, Probe
-from jepa_core.probes.labels import Heading, common_headings, match
+from jepa_core.probes.labels import Heading, common_headings, fingerprint, match
 from jepa_core.registry import probes as probe_registry
 
 __all__ = ["Correct", "Evaluation", "Result", "evaluate", "read_correct", "score"]
@@ -76,7 +76,7 @@ def evaluate(
     fitted = {name: _probe(name, config) for name in probes or _names(config)}
     parts = Parts.of(config)
     shown = _representations(run, checkpoint, parts, encoder, place, precision, representations)
-    headings, train, test = _represented(parts, shown, list(fitted.values()), place, watch)
+    headings, train, test, test_hash = _represented(parts, shown, list(fitted.values()), place, watch)
     results, correct = score(fitted, headings, train, test, config.seed, place, watch)
     return Evaluation(
         run=run.path.resolve().name,
@@ -88,6 +88,7 @@ def evaluate(
         views=parts.modality.views(config.modality),
         headings=headings,
         unreadable=dict(zip(SPLITS, (train.unreadable, test.unreadable), strict=True)),
+        test_hash=test_hash,
         results=results,
         correct=correct,
     )
@@ -95,14 +96,16 @@ def evaluate(
 
 def _represented(
     parts: Parts, shown: Mapping[str, Represent], probes: Sequence[Probe], device: torch.device, watch: Watch
-) -> tuple[dict[str, Heading], Extracted, Extracted]:
-    """What the probes need of both splits: labels by heading, and features, computed once for all of them."""
+) -> tuple[dict[str, Heading], Extracted, Extracted, str]:
+    """What the probes need of both splits, labels by heading and features, computed once for all of them; and which
+    samples they are scored on."""
     sources = {split: parts.modality.source(parts.config.modality, split) for split in SPLITS}
     names = common_headings(*sources.values())  # before anything is computed
     tokens = any(probe.needs == "tokens" for probe in probes)
     train, test = (extract(parts, source, shown, device, split, watch, tokens) for split, source in sources.items())
     known, asked = (source.labels for source in sources.values())
-    return {name: match(known[name], train.place, asked[name], test.place) for name in names}, train, test
+    headings = {name: match(known[name], train.place, asked[name], test.place) for name in names}
+    return headings, train, test, fingerprint(sources["probe_test"])
 
 
 def _names(config: RunConfig) -> list[str]:

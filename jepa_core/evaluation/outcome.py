@@ -80,6 +80,8 @@ class Evaluation:
     headings: Mapping[str, Heading]
     unreadable: Mapping[str, Sequence[Unreadable]]
     """By split; left out of every number."""
+    test_hash: str
+    """Equal for equal test samples (`jepa_core.probes.labels.fingerprint`): their answers can be paired."""
     results: Sequence[Result]
     correct: Mapping[str, Correct]
     """By `Result.key`: which test samples the probe answered rightly, of those with a label, in the source's order."""
@@ -102,6 +104,7 @@ class Evaluation:
                 name: {"num_classes": len(each.names), "label_hash": each.label_hash}
                 for name, each in self.headings.items()
             },
+            "test_hash": self.test_hash,
             "unreadable": {split: [asdict(each) for each in found] for split, found in self.unreadable.items()},
             "results": [asdict(result) for result in self.results],
         }

@@ -106,10 +106,15 @@ def require_steady(strategies: Mapping[str, MaskingStrategy]) -> None:
         f"masking.{key}: its masks have other lengths in every batch, so no budget holds for them. "
         "Take its token budget: `equal_length: budget`, and a `preset` that has one."
         for key, strategy in strategies.items()
-        if not all(_lengths(strategy, batch) == tuple(strategy.budgets) for batch in (1, 8))
+        if not is_steady(strategy)
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def is_steady(strategy: MaskingStrategy) -> bool:
+    """Whether its masks have the lengths of its budgets in every batch, as far as a small and a large one tell."""
+    return all(_lengths(strategy, batch) == tuple(strategy.budgets) for batch in (1, 8))
 
 
 def _lengths(strategy: MaskingStrategy, batch: int) -> tuple[TokenBudget, ...]:

@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -63,6 +65,20 @@ def common_headings(train: Source, test: Source) -> tuple[str, ...]:
                 f"probe_train has: {_some(names)}. Both splits must use the same class names."
             )
     return common
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 of what tells labelled samples from others: their names without folders, in order, and their labels.
+
+    A copy of the same files in another folder is the same; so is one of another resolution.
+    """
+    digest = hashlib.sha256()
+    for index in range(len(source)):
+        digest.update(PurePath(source.where(index)).name.encode() + b"\0")
+    for heading, labels in sorted(source.labels.items()):
+        digest.update(json.dumps([heading, labels.names]).encode())
+        digest.update(np.ascontiguousarray(labels.ids, dtype="<i8").tobytes())
+    return digest.hexdigest()
 
 
 def match(train: Labels, train_place: Int[Tensor, "train"], test: Labels, test_place: Int[Tensor, "test"]) -> Heading:
