@@ -24,6 +24,7 @@ from jepa_core.cores import cores
 from jepa_core.errors import PluginError
 from jepa_core.plugin import Modality, Plugin
 from jepa_core.registry import REGISTRIES
+from jepa_core.supply import damaged, place_of
 from jepa_core.types import Finding
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ def requirements() -> Iterator[Finding]:
     and of the packages that plug into it.
     """
     unmet: list[str] = []
+    unreadable = damaged()
+    for each in unreadable:
+        yield Finding("packages", "fail", f"{each.place}: {each.reason}", each.remedy)
     for distribution in metadata.distributions():
+        if place_of(distribution) in {each.place for each in unreadable}:
+            continue
         ours = any(point.group.startswith("jepa.") for point in distribution.entry_points)
         for text in distribution.requires or ():
             wanted = Requirement(text)

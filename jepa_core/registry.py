@@ -14,6 +14,7 @@ JEPA_STRICT_PLUGINS=1
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from jepa_core import plugin as interface
 from jepa_core.config.base import Section
+from jepa_core.config.text import parse
 from jepa_core.errors import PluginConflict, PluginError, PluginIncompatible, PluginLoadError, PluginNotFound
 from jepa_core.plugin import EncoderPlugin, Masking, Modality, ObjectivePlugin, Plugin, ProbePlugin
 from jepa_core.supply import (
@@ -47,6 +49,8 @@ P = TypeVar("P", bound=Modality | Plugin)
 F = TypeVar("F", bound=Plugin)
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 Anything = TypeVar("Anything")
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,19 @@ class Registry(Generic[P]):
 
     @contextmanager
     def temporarily(self, plugin: P | type[P]) -> Generator[P]:
-        """`register` for the length of a with block; what the name meant in this process before comes back after it."""
+        """`register` for the length of a with block; what the name meant in this process before comes back after it.
+
+        Other names that are registered in the block stay.
+        """
         before = dict(self._here)
+        added = self._add(plugin)
+        name = added.name
         try:
-            yield self._add(plugin)
+            yield added
         finally:
-            self._here = before
+            self._here.pop(name, None)
+            if name in before:
+                self._here[name] = before[name]
 
     def _add(self, plugin: object) -> P:
         instance = plugin() if isinstance(plugin, type) else plugin
@@ -191,6 +202,8 @@ class Registry(Generic[P]):
             raise PluginLoadError(f"{what} has no {' and no '.join(missing)}.")
         if plugin.name != name:
             raise PluginLoadError(f"{what} calls itself '{plugin.name}': the two names must be the same.")
+        if problem := name_problem(name):
+            raise PluginLoadError(f"{what}: {problem}.")
         _check_version(what, plugin.api_version, source)
         return plugin
 
@@ -220,6 +233,8 @@ class FactoryRegistry(Registry[F]):
 
         `traits` are the other fields of the plugin class, such as `num_axes` of a masking strategy.
 
+        Raises PluginLoadError where `config` gives no name, and otherwise as `register` does.
+
         >>> from jepa_core.config import Section
         >>> objectives = FactoryRegistry("objective", "doc.objectives", ObjectivePlugin)
         >>> class CosineConfig(Section):
@@ -232,7 +247,12 @@ class FactoryRegistry(Registry[F]):
         """
 
         def decorate(factory: Factory) -> Factory:
-            name = config.model_fields["name"].default
+            name = getattr(config.model_fields.get("name"), "default", None)
+            if not isinstance(name, str):
+                raise PluginLoadError(
+                    f"{self.kind}: {config.__name__} gives no name: expected a field `name` with a text as default, "
+                    "such as name: str = 'mine'."
+                )
             self.register(self._type(name, config, factory, summary, **traits))
             return factory
 
@@ -253,6 +273,22 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 def section_class(kind: str, name: str) -> type[Section]:
     """The class that validates the section of a registered name; raises PluginError as `Registry.get` does."""
     return REGISTRIES[kind].get(name).Config
+
+
+def name_problem(name: object) -> str:
+    """Why this cannot be a registered name; empty where it can.
+
+    Configurations, paths and shells hold such names as they are: "true" would be read as a boolean, "a.b" as two keys.
+
+    >>> name_problem("smooth_l1")
+    ''
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name) and parse(name) == name:
+        return ""
+    return (
+        "expected a name of at most 64 letters (a-z, A-Z), digits, '_' and '-', which begins with a letter and which "
+        f"YAML reads as text, found {name!r}"
+    )
 
 
 def _strict() -> bool:

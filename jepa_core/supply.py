@@ -6,11 +6,12 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Literal
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from jepa_core.errors import PluginLoadError
 from jepa_core.types import Provenance
@@ -40,9 +41,78 @@ class Claims:
     """Why the name cannot be used: two may supply it, or nobody may; empty where one does."""
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """An installed distribution whose metadata cannot be read: what it supplies is left out, and nobody else's."""
+
+    place: str
+    """As `place_of` gives it."""
+    reason: str
+    """What cannot be read."""
+
+    remedy: ClassVar[str] = "Reinstall the package that it belongs to, or remove this folder"
+
+    def __str__(self) -> str:
+        """Place, reason and remedy."""
+        return f"{self.place}: left out, for {self.reason}. {self.remedy}"
+
+
 def installed(group: str) -> Iterable[EntryPoint]:
-    """The entry points of every installed distribution."""
-    return entry_points(group=group)
+    """The entry points of every installed distribution whose metadata can be read."""
+    return [
+        point for found in _distributions() if not isinstance(found, Damaged) for point in found if point.group == group
+    ]
+
+
+def damaged() -> tuple[Damaged, ...]:
+    """The installed distributions whose plugins nobody can know of, for `jepa plugins list`."""
+    return tuple(found for found in _distributions() if isinstance(found, Damaged))
+
+
+def first_party() -> frozenset[str]:
+    """The distributions of this project: the core, and those that its hints name."""
+    ours = (_brought_by(point) for point in installed(HINTS) if _belongs_to_core(point))
+    return frozenset({CORE, *ours})
+
+
+def place_of(distribution: Distribution) -> str:
+    """The folder of its metadata; empty where it is in none."""
+    return str(getattr(distribution, "_path", ""))  # private, and the only way to it: pip takes it too
+
+
+def _distributions() -> Iterator[Sequence[EntryPoint] | Damaged]:
+    """Of every installed distribution its entry points of our groups, or what is wrong with it.
+
+    Of several of one name the first on the path counts, as for `importlib.metadata.entry_points`. That function raises
+    for all distributions together if the metadata of one cannot be read, as after an installation that was cut short.
+    """
+    seen: set[str] = set()
+    for each in distributions():
+        try:
+            found = _points_of(each, seen)
+        except Exception as error:  # noqa: BLE001 - whatever the parsers make of a damaged file
+            yield Damaged(place_of(each), f"its metadata cannot be read ({type(error).__name__}: {error})")
+        else:
+            yield found
+
+
+def _points_of(distribution: Distribution, seen: set[str]) -> Sequence[EntryPoint] | Damaged:
+    """The entry points of our groups; none where the distribution's name was `seen` before, which this one's joins."""
+    place = Path(place_of(distribution))
+    told = place.stem.partition("-")[0] if place.suffix in {".dist-info", ".egg-info"} else _field(distribution, "Name")
+    if _normal(told) in seen:
+        return []
+    points = [point for point in distribution.entry_points if point.group.startswith("jepa.")]
+    if points and not _field(distribution, "Name"):
+        return Damaged(place_of(distribution), "its METADATA has no Name")
+    seen.add(_normal(told))
+    return points
+
+
+def _field(distribution: Distribution, key: str) -> str:
+    """A line of METADATA; empty where there is none."""
+    metadata = distribution.metadata
+    return (metadata[key] or "") if key in metadata else ""
 
 
 class Supply:
@@ -107,7 +177,9 @@ def imports_of_strangers(what: str, advice: str) -> Generator[None]:
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except (Exception, SystemExit) as error:  # the plugin border: a stranger's module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the plugin border: anything, exit() and a panic of compiled code among it
         raise PluginLoadError(f"{what} cannot be imported: {type(error).__name__}: {error}. {advice}") from error
 
 
@@ -115,7 +187,7 @@ def provenance_of(point: EntryPoint) -> Provenance:
     """The distribution that an entry point belongs to; a hand-made one has none."""
     if point.dist is None:
         return Provenance("(no distribution)", "", point.value)
-    return Provenance(point.dist.name, point.dist.version, point.value)
+    return Provenance(_field(point.dist, "Name"), _field(point.dist, "Version"), point.value)
 
 
 def _normal(distribution: str) -> str:
@@ -181,20 +253,26 @@ def not_found(kind: Kind, name: str, installed: Sequence[str], hidden: Sequence[
 
 def _hints(kind: Kind) -> dict[str, str]:
     """Name to the distribution that is known to supply it."""
-    hints = entry_points(group=HINTS)
+    hints = installed(HINTS)
     return _suppliers(kind, hints) | _reserved(kind, hints)
 
 
 def _reserved(kind: Kind, hints: Iterable[EntryPoint]) -> dict[str, str]:
     """The names that the core's own hints keep for one distribution each."""
-    return _suppliers(kind, [point for point in hints if point.dist and _normal(point.dist.name) == CORE])
+    return _suppliers(kind, [point for point in hints if _belongs_to_core(point)])
+
+
+def _belongs_to_core(hint: EntryPoint) -> bool:
+    return hint.dist is not None and _normal(_field(hint.dist, "Name")) == CORE
+
+
+def _brought_by(hint: EntryPoint) -> str:
+    return hint.value.replace("_", "-")
 
 
 def _suppliers(kind: Kind, hints: Iterable[EntryPoint]) -> dict[str, str]:
     return {
-        point.name.removeprefix(f"{kind}."): point.value.replace("_", "-")
-        for point in hints
-        if point.name.startswith(f"{kind}.")
+        point.name.removeprefix(f"{kind}."): _brought_by(point) for point in hints if point.name.startswith(f"{kind}.")
     }
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sites import Site
@@ -353,10 +354,41 @@ def test_temporarily_brings_back_what_was_there_before(site: Site) -> None:
     assert registry.get("here") is before
 
 
-def test_temporarily_undoes_what_was_registered_inside_of_it_too(site: Site) -> None:
+def test_temporarily_leaves_other_names_that_were_registered_meanwhile(site: Site) -> None:
     registry = site.registry()
     with registry.temporarily(ObjectivePlugin("a", L2Config, "jepa_core.objectives:L2")):
+        registry.register(ObjectivePlugin("a", L2Config, "jepa_core.objectives:L2"))
         registry.register(ObjectivePlugin("b", L2Config, "jepa_core.objectives:L2"))
+    assert registry.names() == ("b",)
+
+
+@pytest.mark.parametrize("name", ["l", "smooth_l1", "Block-3D", "yes", "n" * 64])
+def test_a_name_of_letters_digits_underscores_and_hyphens_is_registered(site: Site, name: str) -> None:
+    registry = site.registry()
+    registry.register(ObjectivePlugin(name, L2Config, "jepa_core.objectives:L2"))
+    assert registry.names() == (name,)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "has space", "a.b", "ümlaut", "3d", "1e5", "true", "null", "a\n", "n" * 65, 7, None]
+)
+def test_any_other_name_is_refused_and_the_registry_stays_as_it_was(site: Site, name: Any) -> None:
+    registry = site.registry()
+    with pytest.raises(PluginLoadError, match=r"at most 64 letters .* YAML reads as text, found"):
+        registry.register(ObjectivePlugin(name, L2Config, "jepa_core.objectives:L2"))
+    assert registry.names() == ()
+
+
+def test_a_section_that_gives_no_name_cannot_define_a_plugin(site: Site) -> None:
+    class Nameless(Section):
+        name: str
+
+    registry = site.registry()
+    for section in (Nameless, Section):
+        with pytest.raises(
+            PluginLoadError, match=f"objective: {section.__name__} gives no name: expected a field `name`"
+        ):
+            registry.define(section)(print)
     assert registry.names() == ()
 
 
@@ -392,12 +424,14 @@ def test_a_fresh_interpreter_scans_nothing_at_import_and_loads_nothing_heavy_for
     Site(tmp_path).add("stranger", "raise SystemError('plugin code ran')", "thing")
     code = """
 import importlib.metadata, json, sys
-real, calls = importlib.metadata.entry_points, []
-importlib.metadata.entry_points = lambda **given: calls.append(given) or real(**given)
+real, callers = importlib.metadata.distributions, []
+caller = lambda: sys._getframe(2).f_globals["__name__"]
+importlib.metadata.distributions = lambda **given: callers.append(caller()) or real(**given)
 import jepa_core.registry as registry
-assert not [each for each in calls if each["group"].startswith("jepa")], calls
+assert "jepa_core.supply" not in callers
 names = [entry.name for each in registry.REGISTRIES.values() for entry in each.entries()]
 heavy = {"torch", "torchvision", "numpy", "PIL", "av", "torchaudio", "accelerate", "matplotlib", "jepa_image"}
+assert "jepa_core.supply" in callers
 print(json.dumps([names, sorted(heavy & set(sys.modules))]))
 """
     done = run_python(code, PYTHONPATH=str(tmp_path))

@@ -133,12 +133,12 @@ def test_a_notebook_cannot_register_a_reserved_name(registry: Registry[Any], plu
 
 
 def test_a_strangers_hint_does_not_replace_the_core_s_in_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = supply.entry_points
+    real = supply.installed
 
     def with_bully(group: str) -> list[EntryPoint]:
-        return [*real(group=group), EntryPoint("masking.multiblock", "bully", group)]
+        return [*real(group), EntryPoint("masking.multiblock", "bully", group)]
 
-    monkeypatch.setattr(supply, "entry_points", with_bully)
+    monkeypatch.setattr(supply, "installed", with_bully)
     with pytest.raises(PluginNotFound, match="comes with jepa-image"):
         Registry("masking", "no.such.group", Masking).get("multiblock")
 
@@ -168,6 +168,14 @@ def test_an_import_that_ends_the_program_is_a_broken_plugin_and_no_end(site: Sit
     assert isinstance(caught.value.__cause__, SystemExit)
     assert registry.get("thing").summary == "healthy"
     assert [entry.state for entry in registry.entries()] == ["broken", "loaded"]
+
+
+def test_a_panic_of_compiled_code_is_a_broken_plugin_too(site: Site) -> None:
+    site.add("rusty", "class PanicException(BaseException): pass\nraise PanicException('index out of bounds')", "bad")
+    registry = site.registry()
+    with pytest.raises(PluginLoadError, match=r"cannot be imported: PanicException: index out of bounds"):
+        registry.get("bad")
+    assert registry.entries()[0].state == "broken"
 
 
 def test_ctrl_c_during_an_import_is_not_the_plugins_fault(site: Site) -> None:

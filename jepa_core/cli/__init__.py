@@ -5,6 +5,7 @@ Importing this, and `jepa --help`, imports no torch: a command imports what it n
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -16,6 +17,7 @@ from jepa_core import __version__
 from jepa_core.cli import ablate, config, doctor, embed, evaluate, interop, masks, plan, plugins, report, stats, train
 from jepa_core.cli.common import configure_logging
 from jepa_core.errors import JepaError
+from jepa_core.supply import damaged
 
 GROUPS = (train, evaluate, embed, report, ablate, masks, plan, stats, interop, config, plugins, doctor)
 """Modules with a `register(app)` that adds their commands, in the order of the help."""
@@ -78,7 +80,21 @@ for _group in GROUPS:
     _group.register(app)
 
 
+def _live_with_damaged_packages() -> None:
+    """Name those whose metadata cannot be read, and keep pydantic and torch from it: importing either would raise.
+
+    They look there for extensions of theirs, which are then not found; who needs one sets the variable himself.
+    """
+    found = damaged()
+    for each in found:
+        typer.echo(f"warning: {each}", err=True)
+    if found:
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point `jepa`; ends by SystemExit with the exit code."""
+    _live_with_damaged_packages()
     app(None if arguments is None else list(arguments), prog_name="jepa")
     raise SystemExit(0)

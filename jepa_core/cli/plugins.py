@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Print every registered name; no plugin is imported, so a broken one cannot get in the way."""
         from jepa_core.registry import REGISTRIES
+        from jepa_core.supply import damaged
 
         if load:
             _load_all()
@@ -40,9 +41,8 @@ def register(app: typer.Typer) -> None:
                 package = f"{source.distribution} {source.version}".rstrip()
                 rows.append((entry.kind, entry.name, entry.state, package, source.target))
         typer.echo(table(rows))
-        for entry in entries:
-            if entry.error:
-                typer.echo(f"\n{entry.error}")
+        for note in (*(entry.error for entry in entries if entry.error), *damaged()):
+            typer.echo(f"\n{note}")
 
     plugins_check.register(group)
     plugins_new.register(group)
