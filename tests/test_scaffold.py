@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -83,7 +85,24 @@ def test_the_project_has_the_one_entry_point(kind: Kind, written: dict[Kind, Pat
     group = "jepa.modalities" if kind == "modality" else f"jepa.{kind}s"
     assert project["project"]["entry-points"] == {group: {name: f"jepa_{name}.{kind}:{name}"}}
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/jepa_{name}"]
-    assert ("license" in project["project"]) == (kind == "modality")  # its data has one; the rest is the author's
+    assert "license" not in project["project"], "it is the author's choice"
+    assert ("license-files" in project["project"]) == (kind == "modality"), "its data has one"
+    wanted = {each.partition(">")[0] for each in project["project"]["dependencies"]}
+    modules = "".join(path.read_text() for path in (written[kind] / "src").rglob("*.py"))
+    assert wanted == {"jepa-core", *(["numpy"] if "import numpy" in modules else [])}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_no_result_of_the_template_is_given_for_one_of_the_new_package(kind: Kind, written: dict[Kind, Path]) -> None:
+    texts = [path.read_text() for path in written[kind].rglob("*") if path.suffix in {".py", ".md", ".yaml"}]
+    assert not [text for text in texts if re.search(r"Price|Expected|\d %|seconds of processor|three\s+seeds", text)]
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_lines_stay_readable_with_a_long_name(kind: Kind, tmp_path: Path) -> None:
+    files = write_package("quarter_hourly_rates", kind, tmp_path / "new")
+    code = [line for path in files if path.suffix in {".py", ".toml"} for line in path.read_text().splitlines()]
+    assert max(map(len, code)) <= 120
 
 
 @pytest.mark.parametrize(
@@ -94,6 +113,14 @@ def test_the_project_has_the_one_entry_point(kind: Kind, written: dict[Kind, Pat
         ("../up", "masking", "expected lower-case letters"),
         ("random", "masking", "of this name in jepa-core"),
         ("tube", "masking", "of this name in jepa-video"),
+        ("true", "masking", "YAML reads as text, found 'true'"),
+        ("null", "objective", "YAML reads as text, found 'null'"),
+        ("n" * 65, "masking", "at most 64 letters"),
+        ("n" * 300, "modality", "at most 64 letters"),
+        ("image", "masking", "jepa-image is a package of jepa-core's own project. Choose another name"),
+        ("video", "objective", "jepa-video is a package of jepa-core's own project"),
+        ("audio", "masking", "jepa-audio is a package of jepa-core's own project"),
+        ("core", "modality", "jepa-core is a package of jepa-core's own project"),
         ("class", "objective", "'class' means something else"),
         ("float", "modality", "'Float' means something else"),
         ("source", "modality", "'Source' means something else"),
@@ -109,9 +136,24 @@ def test_a_name_that_would_not_work_is_refused_before_anything_is_written(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("installed", ["package", "metadata"])
+def test_a_package_that_is_installed_is_not_written_again_for_another_kind(
+    installed: str, written: dict[Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install(written["modality"], tmp_path)
+    if installed == "package":
+        shutil.rmtree(tmp_path / "jepa_heart_rate-0.1.0.dist-info")
+    else:
+        shutil.rmtree(tmp_path / "jepa_heart_rate")
+    with pytest.raises(UsageError, match=r"jepa-heart-rate, .* is installed. Choose another name, or add .* by hand"):
+        write_package("heart_rate", "masking", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"holds files already.*--out"):
+    with pytest.raises(UsageError, match=r"holds files already. Choose another name, .*--out DIR.* by hand"):
         write_package("stripes", "masking", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -120,6 +162,53 @@ def test_a_path_that_is_a_file_is_an_error_of_usage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         write_package("stripes", "masking", tmp_path / "file")
+
+
+@pytest.mark.parametrize("call", ["is_dir", "iterdir"])
+def test_a_folder_that_cannot_be_looked_into_is_an_error_of_usage(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "new").mkdir()
+    usual = getattr(Path, call)
+    monkeypatch.setattr(Path, call, lambda path: refuse(path) if path == tmp_path / "new" else usual(path))
+    with pytest.raises(UsageError, match=r"cannot be written .*Permission denied.*--out DIR"):
+        write_package("stripes", "masking", tmp_path / "new")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_error_halfway_leaves_nothing_behind(exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "new"
+    if exists:
+        out.mkdir()
+    whole, written = Path.write_bytes, list[Path]()
+
+    def full(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_package("stripes", "masking", out)
+    assert list(tmp_path.rglob("*")) == ([out] if exists else [])
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    write_package("stripes", "masking", Path())
+    assert tmp_path.stat().st_ino == before
+    assert {path.name for path in tmp_path.iterdir()} == {*COMMON, "src", "tests"}
+
+
+def test_the_printed_commands_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    out = tmp_path / "with space"
+    done = CliRunner().invoke(app, ["plugins", "new", "stripes", "--kind", "masking", "--out", str(out)])
+    assert f"pip install -e '{out}'" in done.stdout
 
 
 def test_the_command_names_the_files_and_the_next_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -32,4 +33,4 @@ def new(
         typer.echo(path)
     module = PATTERNS[chosen].edit.format(name=name)
     typer.echo(f"\nnext: change {folder}/src/jepa_{name}/{module}, then")
-    typer.echo(f"  pip install -e {folder}\n  jepa plugins check {name} --kind {kind}")
+    typer.echo(f"  pip install -e {shlex.quote(str(folder))}\n  jepa plugins check {name} --kind {kind}")

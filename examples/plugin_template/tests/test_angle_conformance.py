@@ -6,5 +6,5 @@ from jepa_core.testing import BoundCheck, parametrize_with_checks
 
 
 @parametrize_with_checks("objective", "angle")
-def test_it_keeps_the_promises_of_a_objective(check: BoundCheck) -> None:
+def test_it_keeps_the_promises_of_an_objective(check: BoundCheck) -> None:
     check()

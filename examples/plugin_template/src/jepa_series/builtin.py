@@ -46,7 +46,8 @@ class Archive:
 @functools.cache
 def archive() -> Archive:
     """Read once per process, 0.8 MB."""
-    with (resources.files("jepa_series") / "data" / "shoulder-exercises.npz").open("rb") as file, np.load(file) as data:
+    path = resources.files("jepa_series") / "data" / "shoulder-exercises.npz"
+    with path.open("rb") as file, np.load(file) as data:
         return Archive(**data)
 
 

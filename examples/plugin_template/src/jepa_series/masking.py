@@ -1,4 +1,4 @@
-"""The masking strategy `noise`: its options and the grids that it serves. It imports no torch and no NumPy."""
+"""The masking strategy `noise`: its options and the grids that it serves. No torch or NumPy here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The modality `series`: recordings of several channels. What needs torch or NumPy is imported by the methods."""
+"""The modality `series`: recordings of several channels. Methods import what needs torch or NumPy."""
 
 from __future__ import annotations
 

@@ -19,4 +19,10 @@ class AngleConfig(ObjectiveConfig):
     """Smallest length that a token is divided by."""
 
 
-angle = ObjectivePlugin("angle", AngleConfig, "jepa_series.angle:Angle", "one minus the cosine", api_version=1)
+angle = ObjectivePlugin(
+    "angle",
+    AngleConfig,
+    "jepa_series.angle:Angle",
+    "one minus the cosine",
+    api_version=1,
+)
