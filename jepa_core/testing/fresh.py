@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 300
+"""Seconds that an interpreter has for its jobs; those of the first-party plugins take less than 20."""
 _OTHER_END = "from jepa_core.testing.fresh import answer_all; answer_all()"
 
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -32,22 +34,27 @@ class Failure:
 def call(*jobs: Job) -> list[Any]:
     """What every function gives for its arguments, in the order of the jobs; a `Failure` in place of what raised.
 
-    The interpreter finds the modules that this one finds. What it prints is kept from this one's output.
+    The interpreter finds the modules that this one finds. What it prints is kept from this one's output. One that takes
+    longer than `PATIENCE` is ended.
     """
     packed = [attempt(pickle.dumps, job) for job in jobs]
     path = os.pathsep.join(each or os.getcwd() for each in sys.path)
     with tempfile.TemporaryDirectory() as folder:
         given, answers = Path(folder, "in"), Path(folder, "out")
         given.write_bytes(pickle.dumps(packed))
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _OTHER_END, given, answers],
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", _OTHER_END, given, answers],
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired:
+            return [Failure(f"an interpreter that had not ended after {PATIENCE} seconds")] * len(jobs)
         if answers.exists():
             return pickle.loads(answers.read_bytes())
     said = done.stderr.strip().splitlines()
