@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import sqrt
 
@@ -333,3 +334,55 @@ def test_facts_of_a_cell_are_what_a_study_reports(results: StudyResults, analysi
     assert {(each.seconds, each.flops, each.parameters) for each in analysis.facts} == {
         (fact.seconds, fact.flops, fact.parameters)
     }
+
+
+def fallen(results: StudyResults, *arms: str) -> StudyResults:
+    """The same, but that arms collapsed."""
+    verdict = Verdict("collapsed", ("low_std",))
+    return replace(
+        results, facts=tuple(replace(each, verdict=verdict) if each.arm in arms else each for each in results.facts)
+    )
+
+
+def test_the_finding_marks_arms_that_collapsed_wherever_it_names_them(results: StudyResults) -> None:
+    finding = analyse(fallen(results, "good", "bad")).finding
+    assert re.search(r"good \(\+[^)]*, but collapsed\) is above plain", finding)
+    assert re.search(r"bad \(−[^)]*, collapsed\) is below it", finding)
+    assert "3 are above the network never trained (of which good collapsed), 1 below." in finding
+    assert "its accuracy does not show that the encoder learned" in finding
+    assert "The reference itself" not in finding
+    assert "The reference itself collapsed: on waves" in analyse(fallen(results, "plain")).finding
+
+
+def test_one_seed_says_nothing_of_the_network_never_trained_nor_of_intervals() -> None:
+    finding = analyse(results_of(study_of(ARMS, seeds=(4,)), LEVELS)).finding
+    assert "never trained" not in finding
+    assert "ntervals" not in finding
+    assert "contain zero" not in finding
+
+
+def test_a_single_shared_seed_shows_nothing_whatever_other_arms_have(results: StudyResults) -> None:
+    once = analyse(without(results, "waves/plain/seed_1", "waves/plain/seed_2"))
+    assert "no arm shares two seeds with plain" in once.finding
+    assert "contain zero" not in once.finding
+    some = analyse(without(results, "waves/same/seed_1", "waves/same/seed_2"))
+    assert "Nothing is shown of same, with a single seed shared with plain." in some.finding
+    assert "cannot be told from it" not in some.finding
+
+
+def test_counts_that_follow_the_batch_are_said_to(results: StudyResults) -> None:
+    facts = tuple(
+        replace(each, varies=True, context_tokens=27) if each.arm == "good" else each for each in results.facts
+    )
+    assert analyse(replace(results, facts=facts)).differed["waves"] == (
+        "Tokens per sample of good vary by batch: about 27 of context and 18 predicted.",
+        "Context tokens per sample: 18 (plain) to about 27 (good), 1.50 times as many.",
+    )
+
+
+def test_arms_keep_the_last_cosine_and_gain_of_the_collapse_monitor(results: StudyResults) -> None:
+    collapse = {"sample_cosine": 0.9, "own_gain": 0.0}
+    facts = tuple(replace(each, collapse=collapse) if each.arm == "good" else each for each in results.facts)
+    found = {each.arm: (each.sample_cosine, each.own_gain) for each in analyse(replace(results, facts=facts)).facts}
+    assert found["good"] == pytest.approx((0.9, 0.0))
+    assert found["plain"] == (None, None)

@@ -12,6 +12,7 @@ from answered import renamed, results_of, study_of
 from jepa_core.ablation.analysis import Analysis, analyse
 from jepa_core.ablation.latex import latex_table
 from jepa_core.ablation.tables import markdown, write_tables
+from jepa_core.collapse import Verdict
 from jepa_core.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -132,7 +133,7 @@ def test_a_bar_in_a_name_does_not_end_a_cell() -> None:
 def test_a_paper_gets_arms_by_bases_with_every_row_complete(analysis: Analysis) -> None:
     text = latex_table(analysis)
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert [line.split(" & ")[0] for line in rows] == ["arm", "plain", "good", "same"]
+    assert [line.split(" & ")[0] for line in rows] == ["arm", "plain", "good", "same", "never trained", "raw input"]
     assert {line.count("&") for line in rows} == {4}
     assert text.count("{") == text.count("}")
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}", "{lrlrl}"):
@@ -173,7 +174,8 @@ def test_an_arm_that_a_base_has_not_is_left_open_in_latex_and_explained_on_the_p
     facts = tuple(each for each in results.facts if (each.base, each.arm) != ("tides", "good"))
     found = analyse(replace(results, study=study, measurements=measurements, facts=facts))
     row = next(line for line in latex_table(found).splitlines() if line.startswith("good &"))
-    assert row.endswith(r"& -- &  \\")
+    assert row.endswith(r"& --\textsuperscript{1} &  \\")
+    assert r"\textsuperscript{1}~good on tides: its grid has one axis." in latex_table(found)
     assert "- tides/good: its grid has one axis" in markdown(found)
 
 
@@ -200,3 +202,80 @@ def test_written_twice_the_files_are_the_same_bytes(analysis: Analysis, tmp_path
     first = {path.name: path.read_bytes() for path in write_tables(analysis, tmp_path)}
     again = {path.name: path.read_bytes() for path in write_tables(analyse(analysis.results), tmp_path)}
     assert first == again
+
+
+def collapsed(analysis: Analysis, arm: str) -> Analysis:
+    """The same study, but that an arm collapsed with one seed."""
+    facts = tuple(
+        replace(fact, verdict=Verdict("collapsed", ("low_std",))) if (fact.arm, fact.seed) == (arm, 1) else fact
+        for fact in analysis.results.facts
+    )
+    return analyse(replace(analysis.results, facts=facts))
+
+
+def line_of(text: str, arm: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith((f"{arm} &", f"| {arm} |")))
+
+
+def test_a_collapsed_arm_is_neither_bold_nor_called_better(analysis: Analysis) -> None:
+    found = collapsed(analysis, "good")
+    assert "| better by this probe, but collapsed |" in line_of(markdown(found), "good")
+    assert "mathbf" not in line_of(latex_table(found), "good")
+    assert r"\textsuperscript{1} & $+" in line_of(latex_table(found), "good")
+    assert r"\textsuperscript{1}~Collapsed with at least one seed; not bold where better." in latex_table(found)
+
+
+def test_tables_hold_what_was_measured_without_pretraining(analysis: Analysis) -> None:
+    row = analysis.rows[0]
+    assert row.random is not None
+    assert f"never trained & {100 * row.random:.1f} &  & " in latex_table(analysis)
+    assert re.search(r"raw input & [\d.]+ &  & [\d.]+ &  ", latex_table(analysis))
+    assert row.raw is not None
+    assert f"| {100 * row.random:.1f} | {100 * row.raw:.1f} |" in line_of(markdown(analysis), "plain")
+
+
+def test_without_baselines_a_paper_gets_no_lines_for_them() -> None:
+    levels = {name: level for name, level in LEVELS.items() if name != "random"}
+    text = latex_table(analyse(results_of(study_of(("plain", "good")), levels)))
+    assert "never trained" not in text
+    assert text.count(r"\midrule") == 1
+
+
+def test_seeds_that_are_missing_are_noted_beside_the_mean_and_the_difference(analysis: Analysis) -> None:
+    gone = {"waves/plain/seed_1", "waves/plain/seed_2", "waves/same/seed_0"}
+
+    def kept(base: str, arm: str, seed: int) -> bool:
+        return f"{base}/{arm}/seed_{seed}" not in gone
+
+    results = replace(
+        analysis.results,
+        measurements=tuple(each for each in analysis.results.measurements if kept(each.base, each.arm, each.seed)),
+        facts=tuple(each for each in analysis.results.facts if kept(each.base, each.arm, each.seed)),
+        unfinished=dict.fromkeys(gone, "failed"),
+    )
+    found = analyse(results)
+    text = latex_table(found)
+    assert re.match(r"plain & [\d.]+\\textsuperscript\{1\} & reference", line_of(text, "plain"))
+    assert re.match(r"good & [\d.]+ \$\\pm\$ [\d.]+ & \$[+\d.]+\$\\textsuperscript\{2\}", line_of(text, "good"))
+    assert r"\textsuperscript{1}~Mean over seed 0.\quad \textsuperscript{2}~Difference over seed 0." in text
+    assert "Mean over seeds 1 and 2." in text
+    assert "| 1 of 3: 0 |" in line_of(markdown(found), "plain")
+    assert "(no bounds), seed 0 |" in line_of(markdown(found), "good")
+
+
+@pytest.mark.parametrize(
+    ("title", "begins"),
+    [("What helps?", "What helps? Accuracy"), ("What helps", "What helps. Accuracy"), ("", "made-up. Accuracy")],
+)
+def test_a_title_ends_before_the_caption_goes_on(title: str, begins: str) -> None:
+    study = study_of(("plain", "good"))
+    study = replace(study, config=study.config.model_copy(update={"title": title}))
+    assert rf"\caption{{{begins} of frozen probes" in latex_table(analyse(results_of(study, LEVELS)))
+
+
+def test_the_caption_of_one_seed_claims_neither_deviation_nor_interval() -> None:
+    text = latex_table(analyse(results_of(study_of(("plain", "good"), seeds=(0,)), LEVELS)))
+    caption = next(line for line in text.splitlines() if line.startswith(r"\caption"))
+    assert "of frozen probes, one seed; difference from plain in points, without intervals" in caption
+    assert "deviation" not in caption
+    assert "Bold" not in caption

@@ -11,13 +11,14 @@ from toy import toy_registered
 import jepa_core
 from jepa_core.ablation.analysis import Analysis, ArmFacts, Difference, Row
 from jepa_core.ablation.figures import Axis, direction, forest, heat_map, legend
+from jepa_core.ablation.findings import held_equal, seeds_apart
+from jepa_core.ablation.headline import headline
 from jepa_core.ablation.results import StudyResults
 from jepa_core.ablation.sentences import (
     base_finding,
     bounds,
     by_seed,
     controls,
-    headline,
     interval,
     judge,
     p_value,
@@ -51,6 +52,7 @@ REFERENCE = row("half", (0.70, 0.72))
 BETTER = row("rows", (0.80, 0.84), difference(0.11))
 OPEN = row("most", (0.71, 0.72), difference(0.005))
 FACTS = ArmFacts("waves", "rows", 2, "healthy", (), {0: "healthy", 1: "healthy"}, 0.5, 0.9, 60, 1e12, 10, 18, 18, 900)
+COLLAPSED = replace(FACTS, verdict="collapsed", verdicts={0: "collapsed", 1: "collapsed"})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_arms_that_are_all_equal_have_an_axis_too() -> None:
     plot = forest([REFERENCE, twin], "half")
     assert plot is not None
     assert plot.axis.low < 0 < plot.axis.high
-    assert judge(twin, "half").word == "same answers"
+    assert judge(twin, "half", None).word == "same answers"
 
 
 def test_nothing_compared_is_no_forest_plot() -> None:
@@ -178,24 +180,24 @@ def test_a_base_without_comparisons_claims_nothing() -> None:
 
 
 def test_an_arm_above_the_untrained_encoder_with_all_its_seeds_needs_no_remark() -> None:
-    assert tags(BETTER, FACTS, 2) == []
+    assert tags(BETTER, FACTS, 2, ()) == []
 
 
 def test_remarks_name_collapse_untrained_level_and_missing_seeds() -> None:
     poor = replace(BETTER, minus_random=difference(0.01))
-    collapsed = replace(FACTS, verdict="collapsed", reasons=("low_std",))
-    remarks = tags(poor, collapsed, 3)
+    collapsed = replace(COLLAPSED, reasons=("low_std",))
+    remarks = tags(poor, collapsed, 3, ())
     assert [remark.text for remark in remarks] == ["collapsed", "not told from never trained", "2 of 3 seeds"]
     assert "low_std: targets hardly differ from one another" in remarks[0].meaning
     assert remarks[0].tone == "bad"
 
 
 def test_an_arm_below_the_untrained_encoder_is_called_so_and_one_seed_says_nothing() -> None:
-    assert [remark.text for remark in tags(replace(BETTER, minus_random=difference(-0.1)), FACTS, 2)] == [
+    assert [remark.text for remark in tags(replace(BETTER, minus_random=difference(-0.1)), FACTS, 2, ())] == [
         "below never trained"
     ]
     unknown = Difference(-0.1, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0)
-    assert tags(replace(BETTER, minus_random=unknown), FACTS, 2) == []
+    assert tags(replace(BETTER, minus_random=unknown), FACTS, 2, ()) == []
 
 
 def test_arms_that_lack_seeds_do_not_blur_what_was_shared() -> None:
@@ -205,8 +207,8 @@ def test_arms_that_lack_seeds_do_not_blur_what_was_shared() -> None:
 
 
 def test_an_arm_that_shares_no_seed_with_the_reference_is_not_judged() -> None:
-    assert judge(row("lone", (0.7,)), "half").word == "not compared"
-    assert judge(REFERENCE, "half").word == "reference"
+    assert judge(row("lone", (0.7,)), "half", None).word == "not compared"
+    assert judge(REFERENCE, "half", FACTS).word == "reference"
 
 
 def test_ranges_and_intervals_are_written_in_points() -> None:
@@ -226,11 +228,11 @@ def test_one_seed_is_not_said_to_agree_with_others() -> None:
     assert by_seed({0: "healthy"}) == "one seed"
 
 
-def study_of(*rows: Row, bases: tuple[str, ...] = ("waves",)) -> Analysis:
+def study_of(*rows: Row, bases: tuple[str, ...] = ("waves",), facts: tuple[ArmFacts, ...] = ()) -> Analysis:
     with toy_registered():
         study = made_up_study(("half", "rows", "most"), bases=bases, absent={}, overrides={})
     nothing = StudyResults(study, (), (), {})
-    return Analysis(nothing, rows, (), dict.fromkeys(bases, "direction/linear"), {}, ())
+    return Analysis(nothing, rows, facts, dict.fromkeys(bases, "direction/linear"), {}, ())
 
 
 def test_the_headline_names_what_stands_out_and_where() -> None:
@@ -248,3 +250,62 @@ def test_the_headline_claims_nothing_that_the_metrics_that_decide_do_not_show() 
     assert headline(study_of(REFERENCE, OPEN, elsewhere)) == "No arm can be told apart from half."
     assert headline(study_of(REFERENCE)) == "There is nothing yet to compare with half."
     assert headline(study_of(OPEN, bases=("waves", "tides"))) == "No arm can be told apart from half on any base."
+
+
+def test_a_collapsed_arm_is_never_simply_better() -> None:
+    found = judge(BETTER, "half", COLLAPSED)
+    assert (found.word, found.mark, found.tone) == ("better by this probe, but collapsed", "△", "warn")
+    assert judge(BETTER, "half", FACTS).word == "better"
+    assert judge(replace(BETTER, difference=difference(-0.1)), "half", COLLAPSED).word == "worse"
+
+
+def test_the_headline_says_which_arms_collapsed() -> None:
+    one = study_of(REFERENCE, BETTER, OPEN, facts=(COLLAPSED, replace(COLLAPSED, arm="most")))
+    assert headline(one) == (
+        "Better by this probe, but collapsed: rows on waves. Not told apart: the other one. Collapsed: most on waves."
+    )
+    assert headline(study_of(REFERENCE, BETTER, facts=(replace(COLLAPSED, arm="half"),))) == (
+        "Better than half: rows on waves. Collapsed: half on waves."
+    )
+    assert headline(study_of(REFERENCE, OPEN, facts=(replace(COLLAPSED, arm="most"),))) == (
+        "No arm can be told apart from half. Collapsed: most on waves."
+    )
+
+
+def test_the_card_of_a_base_counts_collapsed_arms_apart() -> None:
+    finding = base_finding([REFERENCE, BETTER, OPEN], "half", 10, [COLLAPSED])
+    assert finding.headline == "1 better by this probe, but collapsed"
+    assert "Collapsed: rows." in finding.text
+
+
+def test_a_collapse_of_some_seeds_is_counted() -> None:
+    once = replace(COLLAPSED, verdicts={0: "healthy", 1: "collapsed"})
+    assert tags(BETTER, once, 2, ())[0].text == "collapsed: 1 of 2 seeds"
+
+
+def test_a_difference_over_fewer_seeds_than_the_mean_says_so() -> None:
+    assert [each.text for each in tags(BETTER, FACTS, 2, (1,))] == ["difference: seed 1"]
+    longer = replace(REFERENCE, accuracies={0: 0.7, 1: 0.72, 2: 0.71})
+    assert seeds_apart(BETTER, [longer, BETTER], "half") == [0, 1]
+    assert seeds_apart(BETTER, [REFERENCE, BETTER], "half") == []
+    assert seeds_apart(replace(BETTER, accuracies={1: 0.8, 2: 0.8}), [REFERENCE], "half") == [1]
+    assert seeds_apart(REFERENCE, [REFERENCE, BETTER], "half") == []
+
+
+def test_what_was_held_equal_is_read_from_what_the_cells_counted() -> None:
+    first, second = (replace(FACTS, arm=arm) for arm in ("half", "rows"))
+    assert held_equal([first, second]) == (
+        "In all arms of a base: updates, samples seen, context tokens per sample, predicted tokens per sample, "
+        "compute of a run and parameters of encoder and predictor."
+    )
+    assert "Not in all arms: updates and samples seen." in held_equal([first, replace(second, steps=20, samples=40)])
+    elsewhere = replace(second, base="tides", steps=20)
+    assert held_equal([first, second, elsewhere]) == held_equal([first, second])
+    longer = replace(elsewhere, arm="half", steps=30)
+    assert "Not on every base in all arms: updates." in held_equal([first, second, elsewhere, longer])
+    assert held_equal([]) == "No cell has finished yet."
+
+
+def test_counts_that_follow_the_batch_are_not_held_equal() -> None:
+    equal = held_equal([replace(FACTS, arm="half"), replace(FACTS, varies=True)])
+    assert "Not in all arms: context tokens per sample, predicted tokens per sample and compute of a run." in equal

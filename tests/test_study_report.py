@@ -11,7 +11,9 @@ from study_toy import ARMS, LEVELS, OVERRIDES, made_up_results, made_up_study
 from toy import toy_registered
 
 from jepa_core.ablation.analysis import Analysis, analyse
+from jepa_core.ablation.folder import StudyFolder
 from jepa_core.ablation.report import SECTIONS, write_study_report
+from jepa_core.ablation.results import read_results
 from jepa_core.ablation.tables import write_tables
 from jepa_core.collapse import Verdict
 from jepa_core.config.compare import Change
@@ -127,6 +129,28 @@ def test_a_collapsed_arm_is_named_at_the_top_and_judged_by_seed(page: str) -> No
     assert "low_rank: targets use few of their dimensions" in row
 
 
+def test_a_better_arm_that_collapsed_is_marked_everywhere(analysis: Analysis, tmp_path: Path) -> None:
+    collapsed = Verdict("collapsed", ("same_for_all",))
+    values = {"target_rank": 0.8, "target_std": 0.011, "sample_cosine": 0.9996, "own_gain": -0.0001}
+    facts = tuple(
+        replace(each, verdict=collapsed, collapse=values) if each.arm == "rows" else each
+        for each in analysis.results.facts
+    )
+    page = page_of(analyse(replace(analysis.results, facts=facts)), tmp_path)
+    assert "Better by this probe, but collapsed: rows on waves. Worse than half:" in top(page)
+    assert "1 worse, 1 better by this probe, but collapsed" in top(page)
+    assert "△ better by this probe, but collapsed" in visible(line_of(page, "results", "rows"))
+    assert "△" in visible(line_of(page, "gains", "rows"))
+    assert "collapsed" in visible(line_of(page, "gains", "rows"))
+    plot = section(page, "differences").split('<div class="forest">')[1]
+    assert plot.count('class="track doubtful"') == 1
+    assert 'class="track better"' not in plot
+    assert 'rows <span class="tag bad">collapsed' in plot
+    row = visible(line_of(page, "collapse", "rows"))
+    assert re.search(r"0\.011 ?1\.000 ?0\.000 ?0\.800", row)
+    assert "does not show that the encoder learned" in visible(section(page, "collapse"))
+
+
 def test_a_study_without_collapse_says_nothing_of_it_at_the_top(tmp_path: Path) -> None:
     study = made_up_study(arms=("half", "most"))
     page = page_of(analyse(made_up_results(study)), tmp_path)
@@ -179,6 +203,21 @@ def test_costs_are_given_beside_those_of_the_reference(page: str) -> None:
     row = visible(line_of(page, "cost", "rows"))
     assert "2.4 TFLOP ×1.60" in row
     assert "27,904" in row
+
+
+def test_counts_that_follow_the_batch_are_about(analysis: Analysis, tmp_path: Path) -> None:
+    facts = tuple(replace(each, varies=each.arm == "rows") for each in analysis.results.facts)
+    page = page_of(analyse(replace(analysis.results, facts=facts)), tmp_path)
+    assert visible(line_of(page, "cost", "rows")).count("about 18, varies by batch") == 2
+    assert "varies" not in visible(line_of(page, "cost", "half"))
+    assert "Tokens per sample of rows vary by batch" in visible(section(page, "unequal"))
+
+
+def test_what_was_held_equal_is_what_the_cells_counted(page: str, analysis: Analysis, tmp_path: Path) -> None:
+    assert "Not on every base in all arms: compute of a run." in visible(section(page, "how"))
+    facts = tuple(replace(each, steps=800) if each.arm == "most" else each for each in analysis.results.facts)
+    other = page_of(analyse(replace(analysis.results, facts=facts)), tmp_path)
+    assert "in all arms: updates and compute of a run." in visible(section(other, "how"))
 
 
 def test_what_differed_anyway_is_listed_by_base(page: str) -> None:
@@ -246,8 +285,29 @@ def test_every_cell_has_its_commands_and_its_hash(page: str, analysis: Analysis)
     text = visible(section(page, "reproduce"))
     for facts in analysis.results.facts:
         assert f"jepa train {facts.folder}/config.yaml --run-dir {facts.folder}-again" in text
-        assert f"jepa eval {facts.folder}-again" in text
+        assert f"jepa eval {facts.folder}-again --encoder target" in text
         assert facts.config_hash[:12] in text
+    assert "OMP_NUM_THREADS" not in text
+    assert re.search("threads per cell ?not recorded", text)
+
+
+def test_a_cell_is_run_alone_as_the_study_ran_it(analysis: Analysis, tmp_path: Path) -> None:
+    config = analysis.results.study.config
+    measured = config.evaluation.model_copy(update={"probes": ("linear", "knn"), "encoder": "context"})
+    study = replace(analysis.results.study, config=config.model_copy(update={"evaluation": measured, "threads": None}))
+    results = replace(analysis.results, study=study, threads=3)
+    text = visible(section(page_of(replace(analysis, results=results), tmp_path), "reproduce"))
+    folder = results.facts[0].folder
+    assert f"OMP_NUM_THREADS=3 jepa train {folder}/config.yaml" in text
+    assert f"OMP_NUM_THREADS=3 jepa eval {folder}-again --probe linear --probe knn --encoder context" in text
+    assert re.search("threads per cell ?3", text)
+
+
+def test_the_threads_are_those_that_the_folder_of_the_study_records(tmp_path: Path) -> None:
+    study = made_up_study()
+    assert read_results(study, tmp_path / "nothing").threads is None
+    StudyFolder(tmp_path).open(study, resume=False, threads=3)
+    assert (study.config.threads, read_results(study, tmp_path).threads) == (None, 3)
 
 
 def test_the_origin_of_the_numbers_is_named(page: str, analysis: Analysis, tmp_path: Path) -> None:

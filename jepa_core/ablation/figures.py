@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from jepa_core.ablation.analysis import Analysis, Difference, Row
+from jepa_core.ablation.findings import bounded
 from jepa_core.ablation.results import CellFacts
 from jepa_core.report.charts import NUM_COLOURS, STROKES, Curve, condense, line_chart
 
@@ -81,11 +82,6 @@ class Legend:
     """Position in the page's palette."""
     stroke: str
     """solid, dashed or dotted."""
-
-
-def bounded(low: float, high: float) -> bool:
-    """Whether bounds say anything: with a single seed they are the most that accuracies can differ by, -1 and 1."""
-    return low > -1 or high < 1
 
 
 def direction(difference: Difference) -> Direction:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from jepa_core.ablation.analysis import Analysis, Row
-from jepa_core.ablation.figures import bounded
+from jepa_core.ablation.analysis import Analysis, Difference, Row
+from jepa_core.ablation.cells import Study
+from jepa_core.ablation.findings import bounded, seeds_apart
+from jepa_core.ablation.sentences import controls, seeds_named
 from jepa_core.report.words import points
 
 _SPECIAL = {
@@ -40,13 +43,15 @@ def escaped(text: str) -> str:
 def latex_table(analysis: Analysis) -> str:
     """A `table*` of two columns per base: accuracy, and difference from the reference with its adjusted interval.
 
-    Differences whose interval lies on one side of zero are bold. The document needs the package booktabs.
+    Differences whose interval lies on one side of zero are bold, unless a better arm collapsed. Collapse, seeds without
+    a result and arms that do not exist are explained in notes below. The document needs the package booktabs.
     """
-    study = analysis.results.study
-    bases = [base for base in study.config.bases if base in analysis.primary]
-    rows = {(row.base, row.arm): row for row in analysis.rows if row.metric == analysis.primary[row.base]}
-    heads = [rf"\multicolumn{{2}}{{c}}{{{escaped(f'{base} ({analysis.primary[base]})')}}}" for base in bases]
+    study, notes = analysis.results.study, _Notes()
+    bases = [_Base.of(analysis, name) for name in study.config.bases if name in analysis.primary]
+    titles = [f"{base.name} ({analysis.primary[base.name]})" for base in bases]
+    heads = [rf"\multicolumn{{2}}{{c}}{{{escaped(title)}}}" for title in titles]
     rules = [rf"\cmidrule(lr){{{2 + 2 * place}-{3 + 2 * place}}}" for place in range(len(bases))]
+    untrained = _without_training(bases)
     lines = [
         r"\begin{table*}[t]",
         r"\centering",
@@ -57,48 +62,119 @@ def latex_table(analysis: Analysis) -> str:
         "".join(rules),
         _line(["arm", *(["accuracy, \\%", "difference"] * len(bases))]),
         r"\midrule",
-        *(_line([escaped(arm), *_cells(arm, bases, rows, study.reference)]) for arm in study.arms),
+        *(_line([escaped(arm), *(cell for base in bases for cell in base.cells(arm, notes))]) for arm in study.arms),
+        *([r"\midrule", *untrained] if untrained else []),
         r"\bottomrule",
         r"\end{tabular}",
+        *notes.lines(),
         r"\end{table*}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
 
 
+class _Notes:
+    """Remarks below the table, each with the mark that cells carry; a remark is made once."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def mark(self, text: str) -> str:
+        """The sign of a remark, as it stands in a cell."""
+        if text not in self._texts:
+            self._texts.append(text)
+        return rf"\textsuperscript{{{self._texts.index(text) + 1}}}"
+
+    def lines(self) -> list[str]:
+        """All remarks."""
+        if not self._texts:
+            return []
+        return [
+            r"\par\smallskip\footnotesize",
+            r"\quad ".join(f"{self.mark(each)}~{escaped(each)}" for each in self._texts),
+        ]
+
+
 def _caption(analysis: Analysis) -> str:
     study = analysis.results.study
-    config = study.config
-    counts = {len(row.accuracies) for row in analysis.rows}
-    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}" if counts else "no"
-    compared = sum(row.difference is not None and row.metric == analysis.primary[row.base] for row in analysis.rows)
-    return (
-        f"{config.title or f'{study.name}.'} Accuracy of frozen probes, mean ± standard deviation over {seeds} seeds; "
-        f"difference from {study.reference} in points, with {100 * config.confidence:g} % intervals over seeds and "
-        f"test samples that hold for all {compared} comparisons at once. Bold: the interval lies on one side of zero."
-    )
+    config, title = study.config, study.config.title.strip() or study.name
+    seeds = len(config.seeds)
+    measured = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    family = [row.difference for row in analysis.rows if row.difference and row.metric == analysis.primary[row.base]]
+    parts = [title if title[-1] in ".?!" else f"{title}.", f"Accuracy of frozen probes, {measured};"]
+    said = f"difference from {study.reference} in points"
+    if any(bounded(each.adjusted_low, each.adjusted_high) for each in family):
+        held = "" if len(family) == 1 else f" that hold for all {len(family)} comparisons at once"
+        said += f", with {100 * config.confidence:g} % intervals over seeds and test samples{held}"
+        said += ". Bold: the interval lies on one side of zero"
+    elif family:
+        said += ", without intervals: these need two seeds at the least"
+    return f"{' '.join(parts)} {said}."
 
 
-def _cells(arm: str, bases: Sequence[str], rows: Mapping[tuple[str, str], Row], reference: str) -> list[str]:
-    cells: list[str] = []
-    for base in bases:
-        row = rows.get((base, arm))
-        cells += ["--", ""] if row is None else [_accuracy(row), "reference" if arm == reference else _difference(row)]
-    return cells
+@dataclass(frozen=True)
+class _Base:
+    """What the cells of a base are made from."""
+
+    name: str
+    study: Study
+    rows: Mapping[str, Row]
+    """By arm, of the metric that decides."""
+    fallen: Collection[str]
+    """Arms that collapsed with any seed."""
+
+    @classmethod
+    def of(cls, analysis: Analysis, name: str) -> _Base:
+        decides = (name, analysis.primary[name])
+        return cls(
+            name=name,
+            study=analysis.results.study,
+            rows={row.arm: row for row in analysis.rows if (row.base, row.metric) == decides},
+            fallen=[each.arm for each in analysis.facts if each.base == name and each.verdict == "collapsed"],
+        )
+
+    def cells(self, arm: str, notes: _Notes) -> list[str]:
+        """Accuracy and difference of an arm, with the marks of what is to be said of them."""
+        row, study = self.rows.get(arm), self.study
+        if row is None:
+            why = study.absent.get((self.name, arm), "no cell has a result")
+            mark = notes.mark(f"{arm} on {self.name}: {why.removesuffix('.')}.")
+            return [f"--{mark}", ""]
+        apart, own = seeds_apart(row, list(self.rows.values()), study.reference), list(row.accuracies)
+        first, second = _accuracy(row), "reference" if arm == study.reference else ""
+        if arm in self.fallen:
+            first += notes.mark("Collapsed with at least one seed; not bold where better.")
+        if len(own) < len(study.config.seeds):
+            first += notes.mark(f"Mean over {seeds_named(own)}.")
+        if row.difference:
+            second = _difference(row.difference, strong=arm not in self.fallen or row.difference.value < 0)
+            second += notes.mark(f"Difference over {seeds_named(apart)}.") if apart else ""
+        return [first, second]
+
+
+def _without_training(bases: Sequence[_Base]) -> list[str]:
+    """The accuracies without pretraining, where they were measured."""
+    found = [controls(list(base.rows.values())) for base in bases]
+    names = found[0] if found else {}
+    shown = {name: [each[name].removesuffix("\u00a0%") for each in found] for name in names}
+    return [
+        _line([name, *(cell for value in values for cell in (escaped(value) or "--", ""))])
+        for name, values in shown.items()
+        if any(values)
+    ]
 
 
 def _accuracy(row: Row) -> str:
     return points(row.mean) if row.std is None else rf"{points(row.mean)} $\pm$ {points(row.std)}"
 
 
-def _difference(row: Row) -> str:
-    if row.difference is None:
-        return ""
-    low, high = row.difference.adjusted_low, row.difference.adjusted_high
-    value = f"{100 * row.difference.value:+.1f}"
+def _difference(difference: Difference, *, strong: bool) -> str:
+    """`strong`: bold where it stands."""
+    low, high = difference.adjusted_low, difference.adjusted_high
+    value = f"{100 * difference.value:+.1f}"
     if not bounded(low, high):
         return f"${value}$"
-    strong = rf"\mathbf{{{value}}}" if row.difference.stands else value
-    return rf"${strong}\ [{100 * low:+.1f},\ {100 * high:+.1f}]$"
+    shown = rf"\mathbf{{{value}}}" if strong and difference.stands else value
+    return rf"${shown}\ [{100 * low:+.1f},\ {100 * high:+.1f}]$"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -10,6 +10,8 @@ from jepa_core.ablation import sentences
 from jepa_core.ablation.analysis import Analysis, ArmFacts, Row
 from jepa_core.ablation.cells import Cell, Study
 from jepa_core.ablation.figures import Forest, HeatCell, forest, heat_map, learning_curves, legend
+from jepa_core.ablation.findings import REMAINDERS, seeds_apart
+from jepa_core.ablation.headline import headline, scope
 from jepa_core.ablation.results import CellFacts, StudyResults
 from jepa_core.collapse import EXPLANATIONS
 from jepa_core.config.compare import Change, choices
@@ -84,10 +86,10 @@ class _Base:
     finding: Finding
     forest: Forest | None
     facts: list[ArmFacts]
-    reference: ArmFacts | None
-    """What the reference cost."""
     has_reference: bool
     """Whether the reference exists here; where it does not, nothing is compared."""
+    reference: ArmFacts | None
+    """What the reference cost."""
     differed: Sequence[str]
     metrics: list[tuple[str, list[Row]]]
     """Every metric with its rows."""
@@ -122,10 +124,10 @@ def _render(analysis: Analysis, command: str) -> str:
     return templates.get_template("study.html.j2").render(
         title=study.config.title or study.name,
         study=study,
-        scope=sentences.scope(analysis),
-        headline=sentences.headline(analysis),
+        scope=scope(analysis),
+        headline=headline(analysis),
         findings=analysis.findings,
-        how_to_read=sentences.how_to_read(study),
+        how_to_read=sentences.how_to_read(study, analysis.facts),
         judgements=sentences.judgements(),
         bases=bases,
         collapsed=any(each.verdict == "collapsed" for each in analysis.facts),
@@ -135,6 +137,8 @@ def _render(analysis: Analysis, command: str) -> str:
         legend=legend(study.arms),
         curves=learning_curves(analysis),
         explanations=EXPLANATIONS,
+        remainders=REMAINDERS,
+        threads=results.threads,
         unfinished=results.unfinished,
         origin=_origin(results),
         command=command,
@@ -158,14 +162,14 @@ def _base(analysis: Analysis, name: str) -> _Base:
         metric=metric,
         num_test=num_test,
         rows=rows,
-        finding=sentences.base_finding(rows, study.reference, num_test),
+        finding=sentences.base_finding(rows, study.reference, num_test, facts),
         forest=forest(rows, study.reference),
         facts=facts,
+        has_reference=any(cell.arm == study.reference for cell in cells),
         reference=next((each for each in facts if each.arm == study.reference), None),
         differed=analysis.differed.get(name, ()),
         metrics=metrics,
         arms=_arms(study, name, cells),
-        has_reference=any(cell.arm == study.reference for cell in cells),
         cells=[(cell, done.get((cell.arm, cell.seed))) for cell in cells],
     )
 
@@ -202,8 +206,8 @@ def _entry(analysis: Analysis, base: _Base, arm: str) -> _Entry:
         absent = study.absent.get((base.name, arm), "no cell of this arm has a result")
         return _Entry(None, None, [], None, absent)
     facts = next((each for each in base.facts if each.arm == arm), None)
-    remarks = sentences.tags(row, facts, len(study.config.seeds))
-    return _Entry(row, sentences.judge(row, study.reference), remarks, heat_map([row])[base.name, arm], "")
+    remarks = sentences.tags(row, facts, len(study.config.seeds), seeds_apart(row, base.rows, study.reference))
+    return _Entry(row, sentences.judge(row, study.reference, facts), remarks, heat_map([row])[base.name, arm], "")
 
 
 def _controls(bases: Sequence[_Base]) -> list[tuple[str, list[str]]]:
@@ -225,7 +229,7 @@ def _origin(results: StudyResults) -> list[tuple[str, str]]:
         ("probes", f"{probes}, on the {config.evaluation.encoder} encoder"),
         ("intervals", f"{config.confidence:.0%}"),
         ("study, SHA-256", config_hash(config)[:_HASH_DIGITS]),
-        ("threads per cell", str(config.threads or "cores divided by jobs")),
+        ("threads per cell", str(results.threads or "not recorded")),
         ("devices", "; ".join(_counted([each.device for each in results.facts if each.device])) or "not stated"),
         ("versions", "; ".join(_counted([_versions(each.versions) for each in results.facts])) or "not stated"),
     ]

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from jepa_core.ablation.analysis import Analysis, ArmFacts, Difference, Row
+from jepa_core.ablation.analysis import ArmFacts, Difference, Row
 from jepa_core.ablation.cells import Study
-from jepa_core.ablation.figures import Direction, bounded, direction
+from jepa_core.ablation.figures import Direction, direction
+from jepa_core.ablation.findings import bounded, held_equal, listed
 from jepa_core.ablation.results import CellFacts
+from jepa_core.ablation.study import EvaluationConfig
 from jepa_core.collapse import EXPLANATIONS
 from jepa_core.report.words import Finding, Tone, command, count, percent, points, signed
 
@@ -21,11 +23,11 @@ _JUDGEMENTS: Mapping[Direction, tuple[str, str, Tone]] = {
 }
 
 _MATCHED = {
-    "steps": "All arms of a base train for the same number of updates; tokens and compute were left as they came.",
-    "tokens": "All arms of a base see the same number of context tokens and predict the same number of tokens per "
-    "sample, for the same number of updates.",
-    "flops": "All arms of a base get the same compute, by more or fewer updates.",
+    "steps": "The study asked for nothing beyond what its arms set (match: steps).",
+    "tokens": "The study asked for equal numbers of context and predicted tokens per sample (match: tokens).",
+    "flops": "The study asked for equal compute, by more or fewer updates (match: flops).",
 }
+_BUT_COLLAPSED: tuple[str, str, Tone] = ("better by this probe, but collapsed", "△", "warn")
 
 
 @dataclass(frozen=True)
@@ -48,27 +50,36 @@ class Tag:
     """In a sentence."""
 
 
-def judge(row: Row, reference: str) -> Judgement:
-    """The verdict on an arm: only an adjusted interval on one side of zero makes it better or worse."""
+def judge(row: Row, reference: str, facts: ArmFacts | None) -> Judgement:
+    """The verdict on an arm: only an adjusted interval on one side of zero makes it better or worse.
+
+    An arm that collapsed with any seed is never simply better.
+    """
     if row.arm == reference:
         return Judgement("reference", "", "plain")
     if row.difference is None:
         return Judgement("not compared", "", "plain")
-    return Judgement(*_JUDGEMENTS[direction(row.difference)])
+    found = direction(row.difference)
+    if found == "better" and facts is not None and facts.verdict == "collapsed":
+        return Judgement(*_BUT_COLLAPSED)
+    return Judgement(*_JUDGEMENTS[found])
 
 
 def judgements() -> list[Judgement]:
     """All that a comparison can end in, for a legend."""
-    return [Judgement(*each) for each in _JUDGEMENTS.values()]
+    return [Judgement(*each) for each in (*_JUDGEMENTS.values(), _BUT_COLLAPSED)]
 
 
-def tags(row: Row, facts: ArmFacts | None, num_seeds: int) -> list[Tag]:
-    """What qualifies an arm's number: collapse, features no better than untrained ones, seeds that are missing."""
+def tags(row: Row, facts: ArmFacts | None, num_seeds: int, apart: Sequence[int]) -> list[Tag]:
+    """What qualifies an arm's number: collapse, features no better than untrained ones, seeds that are missing.
+
+    `apart` are the seeds that the arm's difference is of, where a mean is over more.
+    """
     found: list[Tag] = []
     if facts and facts.verdict in ("collapsed", "suspicious"):
         reasons = "; ".join(f"{name}: {EXPLANATIONS.get(name, 'see the log')}" for name in facts.reasons)
         tone: Tone = "bad" if facts.verdict == "collapsed" else "warn"
-        found.append(Tag(facts.verdict, tone, f"The collapse monitor of at least one seed: {reasons}."))
+        found.append(Tag(_verdict(facts), tone, f"The collapse monitor of at least one seed: {reasons}."))
     gain = row.minus_random
     if gain and direction(gain) != "better" and bounded(gain.adjusted_low, gain.adjusted_high):
         text = "below never trained" if direction(gain) == "worse" else "not told from never trained"
@@ -76,11 +87,29 @@ def tags(row: Row, facts: ArmFacts | None, num_seeds: int) -> list[Tag]:
     if len(row.accuracies) < num_seeds:
         seeds = f"{len(row.accuracies)} of {num_seeds} seeds"
         found.append(Tag(seeds, "warn", "The other seeds have no result; they are listed below."))
+    if apart:
+        meaning = "The difference is over the seeds that both arms have, each mean over all that the arm has."
+        found.append(Tag(f"difference: {seeds_named(apart)}", "warn", meaning))
     return found
 
 
-def base_finding(rows: Sequence[Row], reference: str, num_test: int) -> Finding:
-    """What the study shows on one base by one metric, with what it could not have shown."""
+def _verdict(facts: ArmFacts) -> str:
+    """The verdict, and with how many seeds where not with all."""
+    number = sum(each == facts.verdict for each in facts.verdicts.values())
+    return facts.verdict if number == facts.seeds else f"{facts.verdict}: {number} of {facts.seeds} seeds"
+
+
+def seeds_named(seeds: Sequence[int]) -> str:
+    """Which seeds.
+
+    >>> seeds_named([0]), seeds_named([0, 2])
+    ('seed 0', 'seeds 0 and 2')
+    """
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed([str(seed) for seed in seeds])}"
+
+
+def base_finding(rows: Sequence[Row], reference: str, num_test: int, facts: Sequence[ArmFacts] = ()) -> Finding:
+    """What the study shows on one base by one metric, with what it could not have shown; `facts` are the base's."""
     compared = [row.difference for row in rows if row.difference]
     if not rows:
         return Finding("No result", "No cell of this base has finished.", "warn")
@@ -89,9 +118,13 @@ def base_finding(rows: Sequence[Row], reference: str, num_test: int) -> Finding:
     text += f" ({num_test:,} test samples)."
     if all(row.raw is not None and row.raw > row.mean for row in rows):
         text += " The raw input is ahead of every arm."
+    fallen = {each.arm: each for each in facts if each.verdict == "collapsed"}
+    if fallen:
+        text += f" Collapsed: {listed(list(fallen))}."
     if not compared:
         return Finding("Nothing compared", f"{text} No arm shares a seed with {reference}.", "warn")
-    said = [(word, sum(direction(each) == word for each in compared)) for word in ("better", "worse")]
+    words = [judge(row, reference, fallen.get(row.arm)).word for row in rows]
+    said = [(word, words.count(word)) for word in ("better", "worse", _BUT_COLLAPSED[0])]
     told = ", ".join(f"{number} {word}" for word, number in said if number)
     arms = "the one other arm" if len(compared) == 1 else f"{len(compared)} other arms"
     return Finding(told or "None told apart", f"Of {arms} against {reference}. {text} {_resolution(compared)}", "plain")
@@ -183,15 +216,20 @@ def whole(mean: float) -> str:
     return count(round(mean))
 
 
-def alone(facts: CellFacts) -> tuple[str, str]:
-    """The command lines that train and evaluate one cell by itself, in a folder beside its own."""
+def alone(facts: CellFacts, measured: EvaluationConfig, threads: int | None) -> tuple[str, str]:
+    """The command lines that train and evaluate one cell by itself as the study did, in a folder beside its own.
+
+    `threads` are the study's per cell: other numbers add in another order, which changes the last bits.
+    """
     again = f"{facts.folder}-again"
-    return command("jepa", "train", str(facts.folder / "config.yaml"), "--run-dir", again), command(
-        "jepa", "eval", again
-    )
+    chosen = [word for name in measured.probes for word in ("--probe", name)]
+    with_threads = f"OMP_NUM_THREADS={threads} " if threads else ""
+    train = command("jepa", "train", str(facts.folder / "config.yaml"), "--run-dir", again)
+    evaluate = command("jepa", "eval", again, *chosen, "--encoder", measured.encoder)
+    return f"{with_threads}{train}", f"{with_threads}{evaluate}"
 
 
-def how_to_read(study: Study) -> list[tuple[str, str]]:
+def how_to_read(study: Study, facts: Sequence[ArmFacts]) -> list[tuple[str, str]]:
     """The terms of the page, each with a sentence or two."""
     level, config = _level(study.config.confidence), study.config
     encoder = f"the {config.evaluation.encoder} encoder stays frozen and a probe is fitted on its features"
@@ -217,60 +255,12 @@ def how_to_read(study: Study) -> list[tuple[str, str]]:
         (
             "Better, worse",
             "Said only where that interval lies on one side of zero. Not told apart does not mean equal: it means that "
-            "this study cannot tell.",
+            "this study cannot tell. An arm that collapsed with any seed is never called better without saying so.",
         ),
-        ("Held equal", _MATCHED[config.match]),
+        ("Held equal", f"{held_equal(facts)} {_MATCHED[config.match]}"),
         ("Limits", limits),
     ]
 
 
 def _level(confidence: float) -> str:
     return f"{100 * confidence:g}\u00a0%"
-
-
-def headline(analysis: Analysis) -> str:
-    """The finding in a sentence or two: what is better and what is worse than the reference, without numbers."""
-    reference = analysis.results.study.reference
-    judged = [row for row in analysis.rows if row.metric == analysis.primary[row.base] and row.difference]
-    told = {word: [row for row in judged if row.difference and direction(row.difference) == word] for word in _TOLD}
-    if not judged:
-        return f"There is nothing yet to compare with {reference}."
-    if not any(told.values()):
-        where = "" if len(analysis.primary) == 1 else " on any base"
-        return f"No arm can be told apart from {reference}{where}."
-    parts = [f"{begin} than {reference}: {_by_base(told[word])}." for word, begin in _TOLD.items() if told[word]]
-    if rest := len(judged) - sum(map(len, told.values())):
-        parts.append(f"Not told apart: {'all others' if rest > 1 else 'the other one'}.")
-    return " ".join(parts)
-
-
-_TOLD: Mapping[Direction, str] = {"better": "Better", "worse": "Worse"}
-
-
-def _by_base(rows: Sequence[Row]) -> str:
-    """Arms with the bases that they stand out on: a and b on one; c on another and a third."""
-    arms: dict[str, list[str]] = {}
-    for row in rows:
-        arms.setdefault(row.base, []).append(row.arm)
-    bases: dict[str, list[str]] = {}
-    for base, names in arms.items():
-        bases.setdefault(_listed(names), []).append(base)
-    return "; ".join(f"{names} on {_listed(where)}" for names, where in bases.items())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def scope(analysis: Analysis) -> str:
-    """How much was run, in a line."""
-    study = analysis.results.study
-    bases, arms, seeds = len(study.config.bases), len(study.arms), len(study.config.seeds)
-    cells, done = len(study.cells), len(study.cells) - len(analysis.results.unfinished)
-    parts = [_many(arms, "arm"), _many(bases, "base"), _many(seeds, "seed")]
-    finished = f"all {cells:,} cells finished" if done == cells else f"{done:,} of {cells:,} cells have a result"
-    return f"{' × '.join(parts)}; {finished}. Reference: {study.reference}."
-
-
-def _many(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from jepa_core.ablation.analysis import Analysis, ArmFacts, Difference, Row
 from jepa_core.ablation.answers import Answers
+from jepa_core.ablation.findings import seeds_apart
 from jepa_core.ablation.latex import latex_table
-from jepa_core.ablation.sentences import interval, judge, p_value
+from jepa_core.ablation.sentences import interval, judge, p_value, seeds_named
 from jepa_core.errors import UsageError
 from jepa_core.report.words import points
 
@@ -151,7 +152,7 @@ def markdown(analysis: Analysis) -> str:
         metrics = sorted(dict.fromkeys(row.metric for row in rows), key=lambda metric: metric != analysis.primary[base])
         facts = {each.arm: each for each in analysis.facts if each.base == base}
         parts += [
-            _markdown_table(base, metric, study.reference, [row for row in rows if row.metric == metric], facts)
+            _markdown_table(analysis, base, metric, [row for row in rows if row.metric == metric], facts)
             for metric in metrics
         ]
     missing = [f"- {base}/{arm}: {why}" for (base, arm), why in study.absent.items()]
@@ -160,7 +161,11 @@ def markdown(analysis: Analysis) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(base: str, metric: str, reference: str, rows: Sequence[Row], facts: Mapping[str, ArmFacts]) -> str:
+def _markdown_table(
+    analysis: Analysis, base: str, metric: str, rows: Sequence[Row], facts: Mapping[str, ArmFacts]
+) -> str:
+    study = analysis.results.study
+    reference, num_seeds = study.reference, len(study.config.seeds)
     head = (
         "arm",
         "seeds",
@@ -169,18 +174,20 @@ def _markdown_table(base: str, metric: str, reference: str, rows: Sequence[Row],
         "adjusted p",
         "",
         "never trained",
+        "raw input",
         "gain",
         "collapse",
     )
     lines = [
         (
             row.arm,
-            str(len(row.accuracies)),
+            _seeds(row, num_seeds),
             accuracy(row),
-            interval(row.difference) if row.difference else "",
+            _difference(row, seeds_apart(row, rows, reference)),
             p_value(row.difference.adjusted_p) if row.difference else "",
-            judge(row, reference).word,
+            judge(row, reference, facts.get(row.arm)).word,
             "" if row.random is None else points(row.random),
+            "" if row.raw is None else points(row.raw),
             "" if row.normalised_gain is None else f"{row.normalised_gain:.2f}",
             facts[row.arm].verdict if row.arm in facts else "",
         )
@@ -189,6 +196,20 @@ def _markdown_table(base: str, metric: str, reference: str, rows: Sequence[Row],
     table = [head, ("---",) * len(head), *lines]
     text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in table)
     return f"## {base}, {metric}\n\n{text}"
+
+
+def _seeds(row: Row, num_seeds: int) -> str:
+    """How many, and which of the study's where some have no result."""
+    number = len(row.accuracies)
+    return str(number) if number == num_seeds else f"{number} of {num_seeds}: {', '.join(map(str, row.accuracies))}"
+
+
+def _difference(row: Row, apart: Sequence[int]) -> str:
+    """With the seeds that it is of, where a mean is over more."""
+    if row.difference is None:
+        return ""
+    fewer = f", {seeds_named(apart)}" if apart else ""
+    return f"{interval(row.difference)}{fewer}"
 
 
 def accuracy(row: Row) -> str:
