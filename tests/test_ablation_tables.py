@@ -223,6 +223,10 @@ def test_a_collapsed_arm_is_neither_bold_nor_called_better(analysis: Analysis) -
     assert "mathbf" not in line_of(latex_table(found), "good")
     assert r"\textsuperscript{1} & $+" in line_of(latex_table(found), "good")
     assert r"\textsuperscript{1}~Collapsed with at least one seed; not bold where better." in latex_table(found)
+    gone = "waves/good/seed_0"
+    measurements = tuple(each for each in found.results.measurements if (each.arm, each.seed) != ("good", 0))
+    both = latex_table(analyse(replace(found.results, measurements=measurements, unfinished={gone: "failed"})))
+    assert r"\textsuperscript{1,2} & $+" in line_of(both, "good")
 
 
 def test_tables_hold_what_was_measured_without_pretraining(analysis: Analysis) -> None:

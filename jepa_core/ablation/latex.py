@@ -78,11 +78,11 @@ class _Notes:
     def __init__(self) -> None:
         self._texts: list[str] = []
 
-    def mark(self, text: str) -> str:
-        """The sign of a remark, as it stands in a cell."""
-        if text not in self._texts:
-            self._texts.append(text)
-        return rf"\textsuperscript{{{self._texts.index(text) + 1}}}"
+    def mark(self, *texts: str) -> str:
+        """The signs of remarks, as they stand in a cell; nothing for none."""
+        self._texts += [text for text in texts if text not in self._texts]
+        numbers = ",".join(str(self._texts.index(text) + 1) for text in texts)
+        return rf"\textsuperscript{{{numbers}}}" if numbers else ""
 
     def lines(self) -> list[str]:
         """All remarks."""
@@ -140,11 +140,10 @@ class _Base:
             mark = notes.mark(f"{arm} on {self.name}: {why.removesuffix('.')}.")
             return [f"--{mark}", ""]
         apart, own = seeds_apart(row, list(self.rows.values()), study.reference), list(row.accuracies)
-        first, second = _accuracy(row), "reference" if arm == study.reference else ""
-        if arm in self.fallen:
-            first += notes.mark("Collapsed with at least one seed; not bold where better.")
+        remarks = ["Collapsed with at least one seed; not bold where better."] if arm in self.fallen else []
         if len(own) < len(study.config.seeds):
-            first += notes.mark(f"Mean over {seeds_named(own)}.")
+            remarks.append(f"Mean over {seeds_named(own)}.")
+        first, second = f"{_accuracy(row)}{notes.mark(*remarks)}", "reference" if arm == study.reference else ""
         if row.difference:
             second = _difference(row.difference, strong=arm not in self.fallen or row.difference.value < 0)
             second += notes.mark(f"Difference over {seeds_named(apart)}.") if apart else ""
