@@ -81,7 +81,7 @@ def facts_of(cell: Cell) -> CellFacts:
         predicted_tokens=18,
         parameters=1000,
         verdict=Verdict("healthy", ()),
-        collapse={"target_rank": 0.5, "target_std": 0.9},
+        collapse={"target_rank": 0.5, "target_std": 0.9, "sample_cosine": 0.2},
         loss=0.25,
         curve=((100, 0.25),),
     )

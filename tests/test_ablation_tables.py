@@ -89,6 +89,7 @@ def test_cells_are_listed_with_their_cost_and_those_without_a_result_with_the_re
     first, second, *_ = lines(tmp_path / "cells.csv")
     assert (first["unfinished"], first["seconds"], first["verdict"]) == ("NonFiniteLoss at step 3", "", "")
     assert (second["unfinished"], second["seconds"], second["verdict"]) == ("", "10.0", "healthy")
+    assert [second[name] for name in ("target_rank", "target_std", "sample_cosine")] == ["0.5", "0.9", "0.2"]
     assert f"- {gone.name}: NonFiniteLoss at step 3" in (tmp_path / "table.md").read_text()
 
 

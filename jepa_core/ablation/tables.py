@@ -38,6 +38,10 @@ _RESULT = {
 }
 
 
+_COLLAPSE = ("target_rank", "target_std", "sample_cosine", "own_gain")
+"""What the collapse monitor measured last, as far as it decides or explains a verdict."""
+
+
 def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
     """Put the tables of a study into its folder, in place of earlier ones; returns the files.
 
@@ -135,8 +139,7 @@ def cell_records(analysis: Analysis) -> list[Record]:
                 **{name: getattr(fact, name, None) for name in plain},
                 "verdict": fact.verdict.state if fact else None,
                 "warnings": " ".join(fact.verdict.reasons) if fact else None,
-                "target_rank": fact.collapse.get("target_rank") if fact else None,
-                "target_std": fact.collapse.get("target_std") if fact else None,
+                **{name: fact.collapse.get(name) if fact else None for name in _COLLAPSE},
             }
         )
     return records
