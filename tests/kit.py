@@ -1,4 +1,4 @@
-"""Runs the conformance kit's checks of one kind, without those of every kind, on a plugin that is not registered."""
+"""Runs the conformance kit's checks of one kind on a plugin that is not registered."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from importlib import import_module
 
 from jepa_core.plugin import EncoderPlugin, Masking, ObjectivePlugin, Plugin, ProbePlugin
 from jepa_core.supply import Kind
-from jepa_core.testing import Check, Outcome, run
-from jepa_core.testing.checks import checks_in
+from jepa_core.testing import Outcome, checks_for, run
 
 KINDS: Mapping[type[Plugin], Kind] = {
     Masking: "masking",
@@ -18,8 +17,8 @@ KINDS: Mapping[type[Plugin], Kind] = {
 }
 
 
-def own_checks(kind: Kind) -> tuple[Check, ...]:
-    return checks_in(import_module(f"jepa_core.testing.{kind}"), kind)
+OF_PACKAGES = {"light_import", "import_leaves_the_process_alone"}
+"""Checks of what only an installed package has: an entry point that can be imported elsewhere."""
 
 
 def outcomes(plugin: Plugin, **values: object) -> dict[str, Outcome]:
@@ -27,12 +26,17 @@ def outcomes(plugin: Plugin, **values: object) -> dict[str, Outcome]:
     kind = KINDS[type(plugin)]
     case_class = getattr(import_module(f"jepa_core.testing.{kind}"), f"{kind.capitalize()}Case")
     case = case_class(kind=kind, name=plugin.name, plugin=plugin, overrides={kind: values} if values else {})
-    return {check.name: run(check, case) for check in own_checks(kind)}
+    return {check.name: run(check, case) for check in checks_for(kind) if check.name not in OF_PACKAGES}
 
 
 def failures(found: Mapping[str, Outcome]) -> dict[str, str]:
     """The message of every check that failed."""
     return {name: outcome.message for name, outcome in found.items() if outcome.state == "fail"}
+
+
+def not_applicable(found: Mapping[str, Outcome]) -> set[str]:
+    """The checks that did not apply."""
+    return {name for name, outcome in found.items() if outcome.state == "n/a"}
 
 
 def states(found: Mapping[str, Outcome]) -> set[str]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 from toy import Toy
 from typer.testing import CliRunner
 
 from jepa_core import objectives as core_objectives
 from jepa_core.builtin import ObjectiveConfig
-from jepa_core.cli import app
+from jepa_core.cli import app, plugins_check
 from jepa_core.config import Section
 from jepa_core.errors import ConfigError, PluginNotFound, UsageError
 from jepa_core.plugin import ObjectivePlugin
@@ -37,6 +41,8 @@ from jepa_core.testing import (
     parametrize_with_checks,
     run,
 )
+from jepa_core.testing.checks import OWN_CODE
+from jepa_core.testing.objective import ObjectiveCase
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -105,13 +111,52 @@ def test_an_outcome_tells_a_broken_promise_from_one_that_does_not_apply():
         sys.exit("no such device")
 
     outcomes = [run(of(function), case) for function in (passes, fails, does_not_apply, breaks, exits)]
-    assert [(each.state, each.message) for each in outcomes] == [
+    assert [(each.state, each.message.partition(" (")[0]) for each in outcomes] == [
         ("pass", ""),
         ("fail", "expected 1, found 2"),
         ("n/a", "it has none"),
         ("fail", "ZeroDivisionError: division by zero"),
         ("fail", "SystemExit: no such device"),
     ]
+    assert re.search(r"test_testing_kit\.py:\d+, breaks\)$", outcomes[3].message)
+    assert [each.remedy for each in outcomes[3:]] == [OWN_CODE, OWN_CODE]
+
+
+class Careless(core_objectives.L2):
+    """An objective with an ordinary mistake."""
+
+    def distance(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        return (predicted - targets).square() * len(getattr(self, "weights"))  # noqa: B009 - is not there
+
+
+class Hasty(core_objectives.L2):
+    """An objective that gives the core something which the core cannot use."""
+
+    def distance(self, predicted: Tensor, targets: Tensor) -> Tensor:
+        return (predicted - targets).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "is_own"),
+    [
+        (Careless, "test_testing_kit.py:{line}, distance)", True),
+        (Hasty, "jepa_core/objectives.py:{line}, __call__)", False),
+    ],
+)
+def test_an_error_is_reported_once_with_its_place(wrong: type, place: str, is_own: bool):
+    case = ObjectiveCase(kind="objective", name="mute", plugin=replace(MUTE, factory=wrong))
+    outcomes = [run(check, case) for check in checks_for("objective")]
+    (failed,) = [each for each in outcomes if each.state == "fail" and each.check.name != "one_line_summary"]
+    assert re.sub(r":\d+, ", ":{line}, ", failed.message).endswith(place)
+    assert failed.remedy == (OWN_CODE if is_own else failed.check.remedy)
+    assert [each.message for each in outcomes].count(f"as in {failed.check.name}") >= 5
+    assert run(failed.check, case).state == "fail"  # asked again, it is no other check
+
+
+def test_the_core_is_no_part_of_a_plugin_but_for_its_own():
+    assert case_of("objective", "l2").packages == {"jepa_core"}
+    (stranger,) = Case(kind="objective", name="mute", plugin=replace(MUTE, factory=Careless)).packages
+    assert stranger != "jepa_core"
 
 
 def test_a_section_that_must_be_told_something_waits_for_it():
@@ -250,6 +295,19 @@ def test_the_command_prints_a_table_and_the_remedy_of_what_fails(mute: None):
     assert re.search(r"one_line_summary +fail +expected a line of text, found ''", out)
     assert "To mend: give `summary` a few plain words" in words
     assert re.search(r"\d+ passed, 1 failed, 2 do not apply", out)
+
+
+def test_long_words_of_a_remedy_are_folded_and_not_cut(monkeypatch: pytest.MonkeyPatch):
+    word = "objectives.define(" + "x" * 150 + ")"
+
+    def check_long(case: Case) -> None:
+        raise CheckFailed(word)
+
+    outcome = run(of(check_long), case_of("objective", "l2"))
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        plugins_check._print_outcomes("objective l2", [outcome])  # pyright: ignore[reportPrivateUsage]
+    assert word in "".join(out.getvalue().split())
 
 
 def test_the_command_ends_with_0_where_all_is_well_and_prints_json():

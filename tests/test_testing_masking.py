@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 from jepa_core.builtin import RandomMaskingConfig
 from jepa_core.config import Section
 from jepa_core.config.tree import MaskingSection
-from jepa_core.masking import SampleRandom
+from jepa_core.masking import MaskView, SampleRandom
 from jepa_core.masking.inspect import ViewStatistics
 from jepa_core.plugin import Masking
 from jepa_core.testing import BoundCheck, parametrize_with_checks
@@ -38,6 +39,86 @@ def test_a_strategy_that_declares_it_may_show_targets_to_the_context() -> None:
     assert failures(found) == {}
     assert found["context_without_targets"].state == "n/a"
     assert "allow_overlap" in found["context_without_targets"].message
+
+
+class Late(Right):
+    """Draws as it should at first, and something else later."""
+
+    def __call__(self, random: SampleRandom) -> Views:
+        (view,) = super().__call__(random)
+        return (self.late(view),) if self.is_late(random) else (view,)
+
+    def is_late(self, random: SampleRandom) -> bool:
+        return random.progress > 0
+
+    def late(self, view: MaskView) -> MaskView:
+        return view
+
+
+class CountsFromOneLate(Late):
+    def late(self, view: MaskView) -> MaskView:
+        return MaskView(view.context + self.tokens, view.targets)
+
+
+class RepeatsLate(Late):
+    def late(self, view: MaskView) -> MaskView:
+        return MaskView(view.context, view.targets[..., :1].expand_as(view.targets))
+
+
+class ShowsTheAnswerLate(Late):
+    def late(self, view: MaskView) -> MaskView:
+        return MaskView(view.targets[:, 0, : self.seen], view.targets)
+
+
+class HoldsAnOpenGenerator(Right):
+    def __init__(self, config: TwinConfig, grid: TokenGrid) -> None:
+        super().__init__(config, grid)
+        self.generator = np.random.default_rng(0)
+
+    def __call__(self, random: SampleRandom) -> Views:
+        return super().__call__(random.fork(int(self.generator.integers(2**31))))
+
+
+def test_what_differs_in_every_call_is_no_fault_of_pickling() -> None:
+    found = outcomes(twin(HoldsAnOpenGenerator))
+    assert "same_mask_again" in failures(found)
+    assert found["strategy_pickles"].state == "n/a"
+
+
+class ForgetsTheSeedLate(Late):
+    numbers = itertools.count(4)
+
+    def late(self, view: MaskView) -> MaskView:
+        other = (next(self.numbers) // 4 + torch.arange(len(view.context))) % len(view.context)
+        return MaskView(view.context[other], view.targets[other])
+
+
+class SwapsNeighboursLate(Late):
+    def late(self, view: MaskView) -> MaskView:
+        order = torch.arange(len(view.context))
+        order[:2] = order[:2].flip(0)
+        return MaskView(view.context[order], view.targets[order])
+
+
+class FailsLate(Late):
+    def late(self, view: MaskView) -> MaskView:
+        raise IndexError("past the last stage")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check", "cause"),
+    [
+        (CountsFromOneLate, "cells_exist", "view 0, context at 50% of training: indices from 7"),
+        (RepeatsLate, "cells_ascend", "view 0, targets at 50% of training"),
+        (ShowsTheAnswerLate, "context_without_targets", "in view 0 at 50% of training with a cell on both sides"),
+        (ForgetsTheSeedLate, "same_mask_again", "found others at 50% of training"),
+        (SwapsNeighboursLate, "mask_belongs_to_its_sample", "with other neighbours in view 0 at 50% of training"),
+        (FailsLate, "lengths_constant_through_training", "past the last stage at 50% of training"),
+    ],
+)
+def test_masks_are_looked_at_throughout_training(wrong: type[Right], check: str, cause: str) -> None:
+    found = failures(outcomes(twin(wrong)))
+    assert cause in found[check]
 
 
 class FirstHalf(Right):
@@ -109,6 +190,10 @@ class Options(TwinConfig):
     side: tuple[float, float] = (0.5, 2.0)
     """A pair of numbers."""
     budget: int | Literal["auto"] = "auto"
+    """A number, or a word."""
+    order: Literal["rows", "columns"] | None = "rows"
+    """A choice."""
+    words: str = "a"
     """Something else."""
 
 
@@ -116,7 +201,7 @@ def test_one_option_is_changed_at_a_time_to_what_the_section_allows() -> None:
     changed = dict(variants(Options(name="twin")))
     assert list(changed) == [
         *("allow_overlap=True", "share=0.03", "share=0.97", "blocks=16"),
-        *("side=(0.1, 0.4)", "side=(1.0, 8.0)"),
+        *("side=(0.1, 0.4)", "side=(1.0, 8.0)", "order=columns", "order=None"),
     ]
     assert changed["blocks=16"] == Options(name="twin", blocks=16)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 import encoder_twins
@@ -9,11 +10,12 @@ import masking_twins
 import objective_twins
 import probe_twins
 import pytest
-from kit import KINDS, failures, outcomes, own_checks, states
+from kit import KINDS, failures, not_applicable, outcomes, states
 
 from jepa_core.registry import REGISTRIES
 from jepa_core.supply import Kind
 from jepa_core.testing import checks_for
+from jepa_core.testing.checks import checks_in
 
 MODULES: dict[Kind, ModuleType] = {
     "masking": masking_twins,
@@ -32,17 +34,20 @@ CHECKED = {
 
 @pytest.mark.parametrize("kind", MODULES)
 def test_every_check_has_a_wrong_twin(kind: Kind) -> None:
-    assert list(MODULES[kind].TWINS) == [check.name for check in own_checks(kind)]
-    assert set(MODULES[kind].TWINS) < {check.name for check in checks_for(kind)}
+    common = [check.name for check in checks_in(import_module("jepa_core.testing.common"), kind)]
+    assert [*common, *MODULES[kind].TWINS] == [check.name for check in checks_for(kind)]
+    assert set(MODULES[kind].SILENCED) <= set(MODULES[kind].TWINS)
     assert set(KINDS.values()) == set(MODULES)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, each in MODULES.items() for name in each.TWINS])
 def test_a_wrong_twin_fails_its_check_and_no_other(kind: Kind, name: str) -> None:
     factory, cause = MODULES[kind].TWINS[name]
-    failed = failures(outcomes(MODULES[kind].twin(factory)))
+    found = outcomes(MODULES[kind].twin(factory))
+    failed = failures(found)
     assert list(failed) == [name], failed
     assert cause in failed[name]
+    assert not_applicable(found) == set(MODULES[kind].SILENCED.get(name, ()))
 
 
 @pytest.mark.parametrize("kind", MODULES)

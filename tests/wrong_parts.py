@@ -29,7 +29,31 @@ class Sorting(ToyTokenizer):
 
 class Centring(ToyTokenizer):
     def forward(self, signal: Tensor, keep: Tensor | None = None) -> Tensor:
-        return super().forward(signal - signal.mean((1, 2, 3), keepdim=True), keep)
+        return super().forward(signal - (signal.mean((1, 2, 3), keepdim=True) if self.training else 0), keep)
+
+
+class BatchCentring(ToyTokenizer):
+    def forward(self, signal: Tensor, keep: Tensor | None = None) -> Tensor:
+        return super().forward(signal - (signal.mean(0, keepdim=True) if self.training else 0), keep)
+
+
+class CentringColumns(ToyTokenizer):
+    def forward(self, signal: Tensor, keep: Tensor | None = None) -> Tensor:
+        return super().forward(signal - signal.mean(2, keepdim=True), keep)
+
+
+class Shifting(ToyTokenizer):
+    def forward(self, signal: Tensor, keep: Tensor | None = None) -> Tensor:
+        return super().forward(signal + 0.5 * signal.roll(3 * self.cell, -1), keep)
+
+
+class BatchNorm(ToyTokenizer):
+    def __init__(self, cells: int, cell: int, width: int) -> None:
+        super().__init__(cells, cell, width)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, signal: Tensor, keep: Tensor | None = None) -> Tensor:
+        return self.norm(super().forward(signal, keep).transpose(1, 2)).transpose(1, 2)
 
 
 class WithList(ToyTokenizer):
@@ -103,6 +127,12 @@ class Nameless(_Wrapped):
         return {heading: replace(each, names=each.names[:1]) for heading, each in super().labels.items()}
 
 
+class Unlabelled(_Wrapped):
+    @property
+    def labels(self) -> Mapping[str, Labels]:
+        return {}
+
+
 class Unlocated(_Wrapped):
     def where(self, index: int) -> str:
         return "a wave"
@@ -125,6 +155,17 @@ class Seeding(_Changed):
     def __call__(self, raw: Any, generator: Generator) -> Tensor:
         torch.manual_seed(0)
         return self.right(raw, generator)
+
+
+class Unseeded(_Changed):
+    def __call__(self, raw: Any, generator: Generator) -> Tensor:
+        signal = self.right(raw, generator)
+        return signal + torch.randn(signal.shape)
+
+
+class Misspelt(_Changed):
+    def __call__(self, raw: Any, generator: Generator) -> Tensor:
+        return self.right(sygnal, generator)  # pyright: ignore[reportUndefinedVariable]  (the mistake)
 
 
 class Double(_Changed):

@@ -86,7 +86,7 @@ def _as_rows(name: str, found: Mapping[Kind, Sequence[Outcome]]) -> list[dict[st
             "state": each.state,
             "message": each.message,
             "promise": each.check.promise,
-            "remedy": each.check.remedy if each.state == "fail" else "",
+            "remedy": each.remedy,
         }
         for kind, outcomes in found.items()
         for each in outcomes
@@ -98,10 +98,10 @@ def _print_outcomes(title: str, outcomes: Sequence[Outcome]) -> None:
     from rich.markup import escape
     from rich.table import Column, Table
 
-    columns = Column("check", no_wrap=True), "", "found"
+    columns = Column("check", no_wrap=True), "", Column("found", overflow="fold")
     shown = Table(*columns, box=None, pad_edge=False, title=title, title_justify="left")
     for each in outcomes:
-        remedy = f"\n[bold]To mend: {escape(each.check.remedy)}[/]" if each.state == "fail" else ""
+        remedy = f"\n[bold]To mend: {escape(each.remedy)}[/]" if each.remedy else ""
         shown.add_row(each.check.name, MARKS[each.state], escape(each.message) + remedy)
     count = Counter(each.state for each in outcomes)
     console = Console()

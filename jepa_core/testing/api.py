@@ -17,7 +17,7 @@ from jepa_core.testing.checks import Case, Check, NotApplicable, Outcome, checks
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MODULES: Mapping[Kind, tuple[str, ...]] = {
     "modality": ("modality", "modality_data", "modality_shown", "modality_training"),
-    "masking": ("masking",),
+    "masking": ("masking", "masking_shares"),
     "objective": ("objective",),
     "encoder": ("encoder",),
     "probe": ("probe",),

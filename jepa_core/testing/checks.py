@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from jepa_core.config.base import Section, merge
 from jepa_core.config.problems import dotted
 from jepa_core.config.text import parse_mapping
-from jepa_core.errors import ConfigError
+from jepa_core.errors import ConfigError, JepaError
 from jepa_core.plugin import Modality, Plugin
 from jepa_core.registry import section_class
 from jepa_core.supply import Kind
+from jepa_core.testing.origin import Origin, origin_of
 
+OWN_CODE = "look there: its own code raised this"
+"""In place of the remedy of a check."""
 State = Literal["pass", "fail", "n/a"]
 
 
@@ -73,6 +76,20 @@ class Case:
             problems = [f"{dotted((self.kind, *each['loc']))}: {each['msg']}" for each in error.errors()]
             raise ConfigError(problems) from error
 
+    @cached_property
+    def failed(self) -> dict[Origin, str]:
+        """What failed so far, and in which check: an error that is raised again is reported once."""
+        return {}
+
+    @property
+    def packages(self) -> set[str]:
+        """The top-level packages that its code is in."""
+        modules = (self.target.partition(":")[0], type(self.plugin).__module__, self.plugin.Config.__module__)
+        factory = getattr(self.plugin, "factory", "")
+        module = factory.partition(":")[0] if isinstance(factory, str) else getattr(factory, "__module__", "")
+        found = {each.partition(".")[0] for each in (*modules, module) if each}
+        return found - {"jepa_core"} or found
+
     def _fields(self) -> Iterable[tuple[str, Any]]:
         plugin: Modality | Plugin = self.plugin
         return plugin.Config.model_fields.items()
@@ -117,6 +134,8 @@ class Outcome:
     state: State
     message: str = ""
     """Why it fails, or why it does not apply."""
+    remedy: str = ""
+    """How to mend it, where it fails."""
 
 
 def checks_in(module: ModuleType, kind: Kind) -> tuple[Check, ...]:
@@ -130,16 +149,30 @@ def checks_in(module: ModuleType, kind: Kind) -> tuple[Check, ...]:
 
 
 def run(check: Check, case: Case) -> Outcome:
-    """What one check says; whatever else it raises is a failure too, with that error for a message."""
+    """What one check says; whatever else it raises is a failure too, with that error and its place for a message.
+
+    An error that failed an earlier check of the same case makes this one not applicable.
+    """
     try:
         check(case)
     except NotApplicable as reason:
         return Outcome(check, "n/a", str(reason))
-    except CheckFailed as failure:
-        return Outcome(check, "fail", str(failure))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin border: a stranger's code may raise anything
-        return Outcome(check, "fail", f"{type(error).__name__}: {error}")
+        return _failed(check, case, error)
     return Outcome(check, "pass")
+
+
+def _failed(check: Check, case: Case, error: BaseException) -> Outcome:
+    broken = isinstance(error, CheckFailed)
+    cause = error.__cause__ if broken and error.__cause__ is not None else error
+    origin = origin_of(cause, case.packages)
+    first = case.failed.setdefault(origin, check.name)
+    if first != check.name:
+        return Outcome(check, "n/a", f"as in {first}")
+    message = str(error) if broken else f"{type(error).__name__}: {error}"
+    own = origin.is_own and not isinstance(cause, CheckFailed | JepaError)
+    place = f" ({origin.place})" if origin.place and not isinstance(cause, CheckFailed | JepaError) else ""
+    return Outcome(check, "fail", message + place, OWN_CODE if own and not broken else check.remedy)
 
 
 def require(holds: bool, message: str) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from functools import partial
-from typing import Literal
-
-import numpy as np
-import torch
 
 from jepa_core.errors import ConfigError, PluginIncompatible
 from jepa_core.masking import MaskView
-from jepa_core.masking.inspect import directed_axes
 from jepa_core.testing.attempts import attempt, generators_moved_by
 from jepa_core.testing.checks import CheckFailed, NotApplicable
-from jepa_core.testing.masking_case import BATCH, SAMPLES, MaskingCase, lengths, malformed, strangers, streams
-from jepa_core.testing.rates import lopsided_axis, never
+from jepa_core.testing.masking_case import (
+    BATCH,
+    MaskingCase,
+    Moment,
+    Served,
+    equal_views,
+    lengths,
+    malformed,
+    strangers,
+    streams,
+)
 from jepa_core.testing.words import beginning
 from jepa_core.testing.work import instructions
 
@@ -31,7 +36,9 @@ def check_some_grid_served(case: MaskingCase) -> None:
     refused = [(grid, built) for grid, built in case.built if isinstance(built, Exception)]
     if len(refused) == len(case.built):
         grid, error = refused[-1]
-        raise CheckFailed(f"expected one of {len(refused)} grids to be accepted, found none; on {grid}: {error}")
+        raise CheckFailed(
+            f"expected one of {len(refused)} grids to be accepted, found none; on {grid}: {error}"
+        ) from error
 
 
 def check_refusal_says_why(case: MaskingCase) -> None:
@@ -75,7 +82,9 @@ def check_options_are_checked(case: MaskingCase) -> None:
             continue
         views = built if isinstance(built, Exception) else attempt(partial(built, streams(range(BATCH))))
         if found := malformed(views, BATCH):
-            raise CheckFailed(f"with {what}: expected ConfigError or masks of {BATCH} samples, found {found}")
+            raise CheckFailed(f"with {what}: expected ConfigError or masks of {BATCH} samples, found {found}") from (
+                views if isinstance(views, Exception) else None
+            )
 
 
 def check_views_well_formed(case: MaskingCase) -> None:
@@ -83,6 +92,8 @@ def check_views_well_formed(case: MaskingCase) -> None:
 
     To mend: return `(MaskView.of(context, targets),)` with int64 arrays; one target block still has an axis of its own.
     """
+    if not case.drawn:
+        raise NotApplicable("no grid is accepted")
     for grid, _, views in case.drawn:
         if not isinstance(views, Exception) and (found := malformed(views, BATCH)):
             raise CheckFailed(f"on {grid}: expected a tuple of MaskViews of {BATCH} samples, found {found}")
@@ -127,23 +138,23 @@ def check_lengths_independent_of_batch(case: MaskingCase) -> None:
 
 
 def check_lengths_constant_through_training(case: MaskingCase) -> None:
-    """The numbers of tokens are the same at the start and at the end of training.
+    """The numbers of tokens are the same at the start, in the middle and at the end of training.
 
     To mend: let `random.progress` decide what is drawn, not how many tokens: memory and speed are planned for
     `budgets`.
     """
     for served in case.served:
-        for progress in (0.5, 1.0):
-            found = lengths(served.strategy(streams(range(BATCH), progress=progress)))
-            if found != lengths(served.views):
+        for when, views in served.later:
+            found = malformed(views, BATCH) or _said(lengths(views))
+            if found != _said(lengths(served.views)):
                 raise CheckFailed(
                     f"on {served.grid}: expected {_said(lengths(served.views))} as at the start, "
-                    f"found {_said(found)} at {progress:.0%} of training"
-                )
+                    f"found {found}{when.words}"
+                ) from (views if isinstance(views, Exception) else None)
 
 
 def check_cells_exist(case: MaskingCase) -> None:
-    """Every index is a cell of the grid.
+    """Every index is a cell of the grid, throughout training.
 
     To mend: indices count cells in row-major order, from 0 to `grid.num_tokens` - 1; a place that an exclusive bound
     draws, or a block that sticks out, is the usual reason.
@@ -179,12 +190,12 @@ def check_context_without_targets(case: MaskingCase) -> None:
     if getattr(case.section, "allow_overlap", False):
         raise NotApplicable("the section says allow_overlap: true")
     for served in case.served:
-        for number, view in enumerate(served.views):
+        for when, number, view in _views(served):
             both = (view.context[:, :, None] == view.targets.flatten(1)[:, None]).any(2)
             if both.any():
                 raise CheckFailed(
                     f"on {served.grid}: expected none, found {int(both.any(1).sum())} of {BATCH} samples "
-                    f"in view {number} with a cell on both sides, {int(both.sum(1).max())} at most"
+                    f"in view {number}{when.words} with a cell on both sides, {int(both.sum(1).max())} at most"
                 )
 
 
@@ -194,18 +205,20 @@ def check_mask_belongs_to_its_sample(case: MaskingCase) -> None:
     To mend: draw from `random` alone, which has one stream per sample (`uniform`, `words`, `integers`), and let no
     sample's numbers decide for another; so workers, processes and resumed runs draw the same masks.
     """
+    half = BATCH // 2
+    neighbours = [*reversed(range(half)), *range(5 * BATCH, 5 * BATCH + half)]
     for served in case.served:
-        others = served.strategy(streams([*reversed(range(BATCH // 2)), *range(5 * BATCH, 5 * BATCH + BATCH // 2)]))
-        alone = served.strategy(streams([0]))
-        for number, view in enumerate(served.views):
-            mirrored = MaskView(others[number].context.flip(0), others[number].targets.flip(0)).rows(BATCH // 2, BATCH)
-            for what, found in (("with other neighbours", mirrored), ("alone", alone[number])):
-                expected = view.rows(0, len(found.context))
-                if lengths((found,)) == lengths((expected,)) and not _equal((found,), (expected,)):
-                    raise CheckFailed(
-                        f"on {served.grid}: expected the masks that samples have in a batch of {BATCH}, "
-                        f"found others {what} in view {number}"
-                    )
+        for when, views in served.moments:
+            others, alone = (served.strategy(when.streams(samples)) for samples in (neighbours, [0]))
+            for number, view in enumerate(views):
+                mirrored = MaskView(others[number].context.flip(0), others[number].targets.flip(0)).rows(half, BATCH)
+                for what, found in (("with other neighbours", mirrored), ("alone", alone[number])):
+                    expected = view.rows(0, len(found.context))
+                    if lengths((found,)) == lengths((expected,)) and not equal_views((found,), (expected,)):
+                        raise CheckFailed(
+                            f"on {served.grid}: expected the masks that samples have in a batch of {BATCH}, "
+                            f"found others {what} in view {number}{when.words}"
+                        )
 
 
 def check_same_mask_again(case: MaskingCase) -> None:
@@ -216,8 +229,11 @@ def check_same_mask_again(case: MaskingCase) -> None:
     """
     for served in case.served:
         again = case.plugin.build(case.section, served.grid)
-        if not _equal(again(streams(range(BATCH))), served.views):
-            raise CheckFailed(f"on {served.grid}: expected equal masks of {BATCH} samples, found others")
+        for when, views in served.moments:
+            if not equal_views(again(when.streams(range(BATCH))), views):
+                raise CheckFailed(
+                    f"on {served.grid}: expected equal masks of {BATCH} samples, found others{when.words}"
+                )
 
 
 def check_global_randomness_left_alone(case: MaskingCase) -> None:
@@ -234,39 +250,6 @@ def check_global_randomness_left_alone(case: MaskingCase) -> None:
                 f"on {served.grid}: expected untouched generators, found that of {' and '.join({*building, *drawing})} "
                 f"moved by {'building' if building else 'drawing'}"
             )
-
-
-def check_every_cell_can_be_context(case: MaskingCase) -> None:
-    """Every cell is context in some sample, or else it is predicted in nine of ten.
-
-    To mend: a place that is drawn as `integers(length - extent)` never reaches the last row: its bound is exclusive, so
-    add 1. A cell that no layout can show, such as the centre under one large block, must be among the targets; along an
-    axis that the strategy calls `directed` (`jepa_core.masking.inspect`) it is enough that one cell of each line is
-    context.
-    """
-    _require_reach(case, "context", "predicted")
-
-
-def check_every_cell_can_be_target(case: MaskingCase) -> None:
-    """Every cell is predicted in some sample, or else it is context in nine of ten.
-
-    To mend: let target blocks reach the last place along every axis (an exclusive bound needs 1 more), and be at any
-    place: a token that is never predicted is learned from its neighbours alone.
-    """
-    _require_reach(case, "target", "context")
-
-
-def check_no_end_favoured(case: MaskingCase) -> None:
-    """Both ends of an axis are context, and predicted, equally often, and equal lengths cost no place more than others.
-
-    To mend: cut to the budget by a random subset (`jepa_core.masking.budget.random_subset`), never by the first ones
-    of sorted indices, which are the first rows. A strategy that means to treat the ends unlike has an attribute
-    `directed` with the names of such axes (`jepa_core.masking.inspect`).
-    """
-    for served in case.sound:
-        for number, view in enumerate(served.statistics.views):
-            if found := lopsided_axis(view, served.grid, directed_axes(served.strategy), SAMPLES):
-                raise CheckFailed(f"on {served.grid}, view {number}: expected equal shares, found {found}")
 
 
 def check_batch_costs_less_than_its_samples(case: MaskingCase) -> None:
@@ -291,34 +274,20 @@ def check_strategy_pickles(case: MaskingCase) -> None:
     spawned get a pickled copy.
     """
     for served in case.served:
+        if not equal_views(served.strategy(streams(range(BATCH))), served.views):
+            raise NotApplicable("it draws other masks when it is asked again: see same_mask_again")
         copy = attempt(lambda strategy=served.strategy: pickle.loads(pickle.dumps(strategy)))
         if isinstance(copy, Exception):
             raise CheckFailed(f"on {served.grid}: expected a copy, found {type(copy).__name__}: {copy}") from copy
-        if not _equal(copy(streams(range(BATCH))), served.views):
+        if not equal_views(copy(streams(range(BATCH))), served.views):
             raise CheckFailed(f"on {served.grid}: expected equal masks of {BATCH} samples, found others in the copy")
 
 
-def _require_reach(case: MaskingCase, side: Literal["context", "target"], instead: str) -> None:
-    for served in case.sound:
-        directed = [served.grid.axes.index(axis) for axis in directed_axes(served.strategy)]
-        views = served.statistics.views
-        context = np.max([view.context_rate for view in views], 0)
-        target = np.max([view.target_rate for view in views], 0)
-        rate, other = (context, target) if side == "context" else (target, context)
-        unreached = never(rate, other, directed, SAMPLES)
-        if unreached.any():
-            places = [tuple(map(int, place)) for place in np.argwhere(unreached)]
-            raise CheckFailed(
-                f"on {served.grid}: expected every cell as {side}, or {instead} in nine of ten samples, found "
-                f"{len(places)} of {served.grid.num_tokens} as neither in {SAMPLES}: {beginning(places)}"
-            )
-
-
-def _equal(found: tuple[MaskView, ...], expected: tuple[MaskView, ...]) -> bool:
-    pairs = list(zip(found, expected, strict=False))
-    return len(found) == len(expected) and all(
-        torch.equal(one.context, other.context) and torch.equal(one.targets, other.targets) for one, other in pairs
-    )
+def _views(served: Served) -> Iterator[tuple[Moment, int, MaskView]]:
+    """All views of all moments, each with its moment and number."""
+    for when, views in served.moments:
+        for number, view in enumerate(views):
+            yield when, number, view
 
 
 def _said(views: list[tuple[int, ...]]) -> str:

@@ -29,6 +29,31 @@ SAMPLES = 2048
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A time in a run at which masks are drawn."""
+
+    words: str
+    """When, for messages; empty for the very beginning."""
+    epoch: int = 0
+    progress: float = 0.0
+    seed: int = 0
+
+    def streams(self, samples: Iterable[int]) -> SampleRandom:
+        """The randomness of these samples then."""
+        return SampleRandom.of(self.seed, [SampleKey(self.epoch, index, self.progress) for index in samples])
+
+
+START = Moment("")
+MOMENTS = (
+    START,
+    Moment(" at 50% of training", progress=0.5),
+    Moment(" at 100% of training", progress=1.0),
+    Moment(" in epoch 3 of seed 1", epoch=3, seed=1),
+)
+"""When masks are looked at: a strategy may follow `random.progress`, and other samples may bring out other faults."""
+
+
+@dataclass(frozen=True)
 class Served:
     """A strategy on a grid that it accepted, and what it drew for samples 0 to 63 of epoch 0."""
 
@@ -36,12 +61,23 @@ class Served:
     strategy: MaskingStrategy
     views: tuple[MaskView, ...]
 
+    @cached_property
+    def later(self) -> list[tuple[Moment, Any]]:
+        """What it draws for the same samples at the other moments, or what drawing raises then."""
+        return [(each, attempt(partial(self.strategy, each.streams(range(BATCH))))) for each in MOMENTS[1:]]
+
+    @property
+    def moments(self) -> list[tuple[Moment, tuple[MaskView, ...]]]:
+        """The mask views of all moments at which there are any."""
+        return [(START, self.views), *((when, views) for when, views in self.later if not malformed(views, BATCH))]
+
     @property
     def cells(self) -> list[tuple[str, Tensor]]:
-        """The index tensors of all views, with words for messages: (samples, cells) and (samples, blocks, cells)."""
+        """The indices of all moments and views: (samples, cells) and (samples, blocks, cells), in words."""
         return [
-            (f"view {number}, {side}", cells)
-            for number, view in enumerate(self.views)
+            (f"view {number}, {side}{when.words}", cells)
+            for when, views in self.moments
+            for number, view in enumerate(views)
             for side, cells in (("context", view.context), ("targets", view.targets))
         ]
 
@@ -107,9 +143,9 @@ class MaskingCase(Case):
         return found
 
 
-def streams(samples: Iterable[int], epoch: int = 0, progress: float = 0.0) -> SampleRandom:
-    """The randomness of these samples in a run of seed 0."""
-    return SampleRandom.of(0, [SampleKey(epoch, index, progress) for index in samples])
+def streams(samples: Iterable[int]) -> SampleRandom:
+    """The randomness of these samples at the start of a run of seed 0."""
+    return START.streams(samples)
 
 
 def malformed(views: Any, batch: int) -> str:
@@ -129,6 +165,14 @@ def malformed(views: Any, batch: int) -> str:
 def lengths(views: tuple[MaskView, ...]) -> list[tuple[int, ...]]:
     """Per view: context tokens, target blocks, tokens in each."""
     return [(view.context.shape[1], *view.targets.shape[1:]) for view in views]
+
+
+def equal_views(found: tuple[MaskView, ...], expected: tuple[MaskView, ...]) -> bool:
+    """Whether both are the same masks."""
+    return lengths(found) == lengths(expected) and all(
+        torch.equal(one.context, other.context) and torch.equal(one.targets, other.targets)
+        for one, other in zip(found, expected, strict=True)
+    )
 
 
 def strangers(served: Served) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from jepa_core.config.text import dump
 from jepa_core.errors import ConfigError, JepaError
@@ -11,16 +10,11 @@ from jepa_core.nn.tokens import take_tokens
 from jepa_core.recipes import read_config
 from jepa_core.testing.checks import CheckFailed, NotApplicable, require
 from jepa_core.testing.fresh import Failure
-from jepa_core.testing.modality_case import SEED, WIDTH, ModalityCase
+from jepa_core.testing.modality_case import CLOSE, SEED, WIDTH, ModalityCase
+from jepa_core.testing.reach import APART, is_far, sharing, unlaid_axes
+from jepa_core.testing.words import beginning
 
 __all__ = ["ModalityCase"]
-
-CLOSE = 1e-4
-"""Largest difference of two ways to compute a token, relative to the largest value: rounding, in fp32."""
-LOCAL = 0.5
-"""Largest share of a signal that one token may react to; front ends whose windows overlap stay far below it."""
-FEWEST_CELLS = 4
-"""On a smaller grid one token may well be half of the signal."""
 
 
 def check_planning_needs_no_torch(case: ModalityCase) -> None:
@@ -118,23 +112,42 @@ def check_kept_tokens_equal_the_gathered_ones(case: ModalityCase) -> None:
 
 
 def check_hidden_cells_do_not_leak(case: ModalityCase) -> None:
-    """A token reacts to its own part of the signal, so that the context holds nothing of the cells that are hidden.
+    """Tokens of cells that are no neighbours have no value of the signal in common, in training neither.
 
-    To mend: let no statistic, attention or convolution of the tokenizer reach over the whole signal; normalise in the
-    transform, and mix tokens in the encoder, which sees only kept ones.
+    To mend: let no statistic, attention or convolution of the tokenizer reach further than half a cell beyond its own;
+    normalise in the transform, and mix tokens in the encoder, which sees only kept ones.
     """
-    if case.grid.num_tokens < FEWEST_CELLS:
-        raise NotApplicable(f"the grid {case.grid} has fewer than {FEWEST_CELLS} cells")
-    signal = case.noise.clone().requires_grad_(True)
-    for cell in (0, case.grid.num_tokens - 1):
-        tokens = case.tokenizer()(signal, torch.full((len(signal), 1), cell))
-        gradient: Tensor | None = torch.autograd.grad(tokens.square().sum(), signal, allow_unused=True)[0]
-        if gradient is None:  # pyright: ignore[reportUnnecessaryComparison]  (torch's stub leaves `allow_unused` out)
-            raise NotApplicable("no gradient leads from its tokens to the signal")
-        share = (gradient != 0).float().mean().item()
+    if max(case.grid.shape) <= APART:
+        raise NotApplicable(f"the grid {case.grid} has only neighbours")
+    free = unlaid_axes(case.grid.shape, case.shape)
+    for training in (False, True):
+        for cell in (0, case.grid.num_tokens // 2, case.grid.num_tokens - 1):
+            reached = sharing(case, cell, training)
+            far = [each for each in reached if is_far(each, cell, reached, case.grid.shape, free)]
+            mode = "in training" if training else "in evaluation"
+            require(
+                not far,
+                f"expected cell {cell} to share values of the signal with its neighbours alone, found that {mode} it "
+                f"shares some with {len(far)} others of {case.grid.num_tokens}: {beginning(far)}",
+            )
+
+
+def check_samples_do_not_mix(case: ModalityCase) -> None:
+    """The tokens of a sample depend on no other sample of the batch, in training neither.
+
+    To mend: normalise over the values of a token (LayerNorm), never over the batch (BatchNorm, `signal.mean(0)`):
+    batches differ in size, and a padded or unreadable sample would count.
+    """
+    case.tokens  # noqa: B018 - it raises
+    others = case.noise.clone()
+    others[1:] = 3 * others[1:].flip(0) + 1
+    for training in (False, True):
+        expected, found = (case.tokens_of(signal, training)[0] for signal in (case.noise, others))
+        gap, largest = (found - expected).abs().max().item(), expected.abs().max().item()
         require(
-            share <= LOCAL,
-            f"expected the token of cell {cell} to react to at most {LOCAL:.0%} of the signal, found {share:.0%}",
+            gap <= CLOSE * largest,
+            f"expected the tokens of sample 0 whatever the others are, found differences up to {gap:.3g} "
+            f"{'in training' if training else 'in evaluation'}, where the largest value is {largest:.3g}",
         )
 
 

@@ -33,6 +33,8 @@ SAMPLES = 4
 WIDTH = 32
 """Channels of the tokens in checks of the tokenizer."""
 SEED = 20
+CLOSE = 1e-4
+"""Largest difference of two ways to compute a token, relative to the largest value: rounding, in fp32."""
 SHORT = {
     "train": {
         "steps": 2,
@@ -165,7 +167,16 @@ class ModalityCase(Case):
         """A tokenizer in evaluation mode, initialised from the seed; torch's global generator is left alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed))
-            return self.plugin.tokenizer(self.section, WIDTH).eval()
+            found: Any = self.plugin.tokenizer(self.section, WIDTH)
+        require(isinstance(found, nn.Module), f"expected an nn.Module from `tokenizer`, found {found!r:.80}")
+        return found.eval()
+
+    def tokens_of(self, signal: Tensor, training: bool, keep: Tensor | None = None) -> Tensor:
+        """What a new tokenizer gives, in one of its modes; what it draws there is the same in every call."""
+        module = self.tokenizer().train(training)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(SEED))
+            return module(signal, keep)
 
     @cached_property
     def tokens(self) -> Tensor:

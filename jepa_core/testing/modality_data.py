@@ -52,22 +52,6 @@ def check_built_in_data_needs_no_download(case: ModalityCase) -> None:
     require(not empty, f"expected samples in every split, found none in {', '.join(empty)}")
 
 
-def check_loader_processes_read_the_same_samples(case: ModalityCase) -> None:
-    """Source and transform, pickled after some reading, give the same signals in a spawned process.
-
-    To mend: define their classes at the top level of a module; keep paths and numbers in them instead of open files,
-    locks, lambdas or decoders, and open files in `read`.
-    """
-    dataset = case.dataset()
-    here = [dataset[key][1] for key in case.keys]
-    _, there = case.visit
-    if isinstance(there, Failure):
-        raise CheckFailed(f"expected {len(here)} signals from another process, found {there.message}")
-    for key, mine, other in zip(case.keys, here, there, strict=True):
-        same = isinstance(mine, Tensor) and isinstance(other, np.ndarray) and np.array_equal(mine.numpy(), other)
-        require(same, f"sample {key.index} of epoch {key.epoch}: expected the same in another process, found another")
-
-
 def check_samples_follow_their_seed(case: ModalityCase) -> None:
     """A training signal is a function of (seed, epoch, index), and of nothing that was read before.
 
@@ -82,6 +66,30 @@ def check_samples_follow_their_seed(case: ModalityCase) -> None:
         signals = [each for each in three if isinstance(each, Tensor)]
         same = len(signals) == 3 and all(torch.equal(signals[0], each) for each in signals[1:])
         require(same, f"expected one signal for (seed {SEED}, epoch {key.epoch}, index {key.index}), found several")
+
+
+def check_loader_processes_read_the_same_samples(case: ModalityCase) -> None:
+    """Source and transform, pickled after some reading, give the same signals in a spawned process.
+
+    To mend: define their classes at the top level of a module; keep paths and numbers in them instead of open files,
+    locks, lambdas or decoders, and open files in `read`.
+    """
+    dataset = case.dataset()
+    here, again = ([dataset[key][1] for key in case.keys] for _ in range(2))
+    if not all(map(_equal, here, again)):
+        raise NotApplicable("its samples differ in one process already: see samples_follow_their_seed")
+    _, there = case.visit
+    if isinstance(there, Failure):
+        raise CheckFailed(f"expected {len(here)} signals from another process, found {there.message}")
+    for key, mine, other in zip(case.keys, here, there, strict=True):
+        same = isinstance(mine, Tensor) and isinstance(other, np.ndarray) and np.array_equal(mine.numpy(), other)
+        require(same, f"sample {key.index} of epoch {key.epoch}: expected the same in another process, found another")
+
+
+def _equal(one: Tensor | Unreadable, other: Tensor | Unreadable) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return isinstance(one, Unreadable) and one == other
 
 
 def check_global_random_numbers_are_left_alone(case: ModalityCase) -> None:
@@ -130,15 +138,18 @@ def check_evaluation_is_deterministic(case: ModalityCase) -> None:
 
 
 def check_labels_fit_the_samples(case: ModalityCase) -> None:
-    """Labels have one id per sample, within their names, and the same headings and names in both probe splits.
+    """Labels, which a run with probes needs, have one id per sample, and the same headings and names in both splits.
 
     To mend: make `Labels(ids, names)` with int64 ids from 0 to len(names) - 1 (-1 for none), for all samples of the
-    source, and take the names from the training split in both.
+    source, and take the names from the training split in both. For data without labels: `probes: []` in its run.
     """
     sources = {split: case.source(split) for split in SPLITS[1:]}
     names = [{heading: each.names for heading, each in source.labels.items()} for source in sources.values()]
     if not any(names):
-        raise NotApplicable("its data has no labels")
+        if not case.config.probes:
+            raise NotApplicable("its data has no labels, and its run no probes")
+        probes = ", ".join(each.name for each in case.config.probes)
+        raise CheckFailed(f"expected labels for the probes of the run ({probes}), found none: jepa eval would stop")
     require(names[0] == names[1], f"expected the same classes in both probe splits, found {names[0]} and {names[1]}")
     for split, source in sources.items():
         for heading, labels in source.labels.items():
