@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Self
+
+ECHO_SECONDS = 1.0
+"""Within which a second SIGTERM is the same one."""
 
 
 class Interruption:
     """Within the context the first SIGINT or SIGTERM is only noted; a second one ends the program at once.
+
+    SIGTERM twice within `ECHO_SECONDS` is one: who ends a process with its group, as `timeout` does, sends it to both.
 
     One object may be entered again inside of its own context: who runs several things in a row sees what they noted.
     """
@@ -17,6 +23,7 @@ class Interruption:
     def __init__(self, *, patient: bool = False) -> None:
         """Nothing is installed before the context is entered; to a `patient` one, more signals say nothing new."""
         self.signal: signal.Signals | None = None
+        self._noted = 0.0  # when, on the monotonic clock
         self._patient, self._depth = patient, 0
         self._before: dict[signal.Signals, object] = {}
 
@@ -25,9 +32,11 @@ class Interruption:
         self.signal = self.signal or signal.SIGTERM
 
     def _note(self, number: int, _where: FrameType | None) -> None:
-        if self.signal is not None and not self._patient:
+        now, before = time.monotonic(), self._noted
+        is_echo = number == self.signal == signal.SIGTERM and now - before < ECHO_SECONDS
+        if self.signal is not None and not self._patient and not is_echo:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        self.signal, self._noted = signal.Signals(number), before if is_echo else now
 
     def __enter__(self) -> Self:
         """Install the handlers; only the main thread may, elsewhere (a notebook's worker thread) nothing changes."""

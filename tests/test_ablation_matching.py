@@ -134,7 +134,8 @@ def test_masks_whose_lengths_follow_the_batch_cannot_be_matched() -> None:
 
 def test_a_cell_whose_lengths_follow_the_batch_says_that_its_tokens_are_nearly_so_many(tmp_path: Path) -> None:
     with maskings.temporarily(Masking("uneven", UnevenConfig, Uneven)):
-        study, folder = small_study({"half": (), "uneven": ("masking={name: uneven}",)}), StudyFolder(tmp_path / "study")
+        study = small_study({"half": (), "uneven": ("masking={name: uneven}",)})
+        folder = StudyFolder(tmp_path / "study")
         folder.open(study, resume=False, threads=1)
         assert running.work(study, folder)
         facts = read_results(study, folder.path).facts

@@ -60,8 +60,10 @@ def test_studies_of_real_runs_in_which_nothing_differs_rarely_claim_anything(
     found = [analyse(dealt(trained, hand, arms)) for hand in hands]
     values = {row.difference.value for each in found for row in each.rows if row.difference}
     assert len(values) > 20  # the runs do differ, by chance
-    # Of 40 independent studies with an error of 5 %, six or more claim something in 1 of 70 cases.
-    assert sum(claims(each) > 0 for each in found) <= 5
+    # Dealt of the same 12 runs, these are no independent trials: runs that lie far apart by luck meet in many of them.
+    # An error of 5 % says no more than that 2 of the 40 are expected to claim something, whatever they share; nine or
+    # more have a chance of at most 2 in 9 (Markov). Independent studies are counted by tests/null_studies.py.
+    assert sum(claims(each) > 0 for each in found) <= 8
 
 
 def test_two_identical_arms_report_no_difference_from_training_to_table(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from small_study import STEPS, found, small_study, trace, work_in_child
 
+from jepa_core import interruption
 from jepa_core.ablation import running
 from jepa_core.ablation.analysis import analyse
 from jepa_core.ablation.cells import Cell, Study
@@ -236,16 +237,49 @@ def test_an_interruption_in_a_measurement_ends_it(tmp_path: Path) -> None:
     assert not (folder.run(study.cells[0]).path / "eval.json").exists()
 
 
-def test_a_second_signal_ends_an_impatient_program_and_tells_a_patient_one_nothing_new() -> None:
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that an interruption reads."""
+    now = [100.0]
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_second_signal_ends_an_impatient_program_and_tells_a_patient_one_nothing_new(clock: list[float]) -> None:
     with Interruption(patient=True) as patient:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(signal.SIGTERM)
+        clock[0] += 60
+        send(signal.SIGTERM)
     assert patient.signal == signal.SIGTERM
     with Interruption() as impatient:
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(signal.SIGTERM)
         assert impatient.signal == signal.SIGTERM
+        clock[0] += 60
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+            send(signal.SIGTERM)
+
+
+def test_a_termination_that_arrives_twice_at_once_is_one(clock: list[float]) -> None:
+    with Interruption() as noted:
+        for _ in range(4):
+            send(signal.SIGTERM)
+            clock[0] += 0.3
+        assert noted.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGTERM)  # 1.2 s after the first
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("clock")
+def test_a_second_ctrl_c_is_one_however_soon(first: signal.Signals) -> None:
+    with Interruption():
+        send(first)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
 
 
 def test_handlers_come_back_at_the_end_of_the_outermost_context() -> None:

@@ -249,6 +249,21 @@ def test_the_same_problem_of_several_arms_and_bases_is_told_once(problems: Calla
     assert problem.startswith("every arm on toy: trian: unknown key.")
 
 
+def test_what_is_measured_is_named_once_and_the_primary_metric_is_among_it(
+    problems: Callable[..., list[str]],
+) -> None:
+    (problem,) = problems(BASE + "arms: {a: {}}\nevaluation: {probes: [knn, linear, knn]}")
+    assert problem.startswith("evaluation.probes: 'knn' is given twice: results go by name")
+    (problem,) = problems(BASE + "arms: {a: {}}\nevaluation: {headings: [side, side]}")
+    assert problem.startswith("evaluation.headings: 'side' is given twice")
+    (problem,) = problems(BASE + "arms: {a: {}}\nevaluation: {headings: [side], primary: {toy: direction/knn}}")
+    assert problem == "evaluation.primary.toy: 'direction' is not among evaluation.headings: side."
+
+
+def test_an_empty_file_is_shown_what_a_study_holds(problems: Callable[..., list[str]]) -> None:
+    assert problems("") == ["is empty; see: jepa config schema --study"]
+
+
 def test_a_key_of_the_study_itself_gets_a_suggestion_and_the_schema(problems: Callable[..., list[str]]) -> None:
     found = problems(BASE + "arms: {a: {st: {}}}\nseed: [0]\nmatch: token\nconfidence: 2\n")
     assert found == [

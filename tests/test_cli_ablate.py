@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -189,6 +190,73 @@ def test_a_second_study_needs_resume_or_another_folder(jepa: Callable[..., Told]
     code, _, err = jepa("ablate", "mine.yaml")
     assert code == 2
     assert "holds a study. Continue it with --resume, or choose another --run-dir" in err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "absent",
+    [
+        ("--set", "arms.half.bases.waves=null"),
+        ("--set", "reference=all-rows"),  # which leaves nothing to see on the smaller grid
+    ],
+)
+def test_a_reference_that_one_base_does_not_have_leaves_a_report_of_both(
+    jepa: Callable[..., Told], tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    tides = "bases.tides={config: demo toy, set: {modality.cells: 8, train.steps: 2, probes: [{name: knn, k: 5}]}}"
+    code, out, _ = jepa("ablate", "mine.yaml", "--set", "seeds=[0]", "--set", tides, *absent)
+    assert code == 0
+    assert "report: runs/ablate-mine/report.html" in out
+    folder = tmp_path / "runs" / "ablate-mine"
+    with (folder / "comparisons.csv").open() as file:
+        compared = {row["base"] for row in csv.DictReader(file) if row["minus"] != "never trained"}
+    assert compared == {"tides"}
+    with (folder / "results.csv").open() as file:
+        assert {row["base"] for row in csv.DictReader(file)} == {"waves", "tides"}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_cell_that_is_done_and_has_no_result_is_a_failure(jepa: Callable[..., Told], tmp_path: Path) -> None:
+    one = ("ablate", "mine.yaml", "--set", "seeds=[0]")
+    assert jepa(*one)[0] == 0
+    (tmp_path / "runs" / "ablate-mine" / "cells" / "waves" / "most" / "seed_0" / "metrics.jsonl").unlink()
+    code, _, err = jepa(*one, "--resume")
+    assert code == 1
+    assert "no result of waves/most/seed_0: " in err
+    assert jepa(*one, "--resume", "--only", "*/half/*")[0] == 0
+
+
+# Status
+
+
+@pytest.mark.usefixtures("here")
+def test_cells_of_another_configuration_are_told_as_such(jepa: Callable[..., Told]) -> None:
+    one = ("ablate", "mine.yaml", "--set", "seeds=[0]")
+    assert jepa(*one)[0] == 0
+    code, out, _ = jepa(*one, "--set", "arms.most.set.masking.ratio=0.7", "--status")
+    assert code == 0
+    assert "2 cells: 1 done, 1 another configuration" in out
+    assert "waves/most/seed_0: masking.ratio: 0.8 in the checkpoint, 0.7 given" in out
+
+
+def test_the_status_of_a_folder_that_there_is_not_is_an_error(jepa: Callable[..., Told], tmp_path: Path) -> None:
+    code, out, err = jepa("ablate", "mine.yaml", "--status")
+    assert (code, out) == (2, "")
+    assert "runs/ablate-mine: there is no such folder. `jepa ablate STUDY` makes one." in err
+    (tmp_path / "runs" / "ablate-mine").mkdir(parents=True)
+    assert "is no study folder" in jepa("ablate", "mine.yaml", "--status")[2]
+
+
+# Clusters
+
+
+def test_parameters_of_a_cluster_without_one_are_an_error(
+    jepa: Callable[..., Told], here: list[Mapping[str, Any]]
+) -> None:
+    code, _, err = jepa("ablate", "mine.yaml", "--slurm", "timeout_min=60")
+    assert code == 2
+    assert "--slurm: is for a cluster; give --launcher slurm, or leave it out" in err
+    assert here == []
 
 
 def test_a_cluster_gets_its_parameters_and_nothing_is_compared_yet(

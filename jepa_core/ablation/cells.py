@@ -202,6 +202,9 @@ def _unmeasured(config: StudyConfig, bases: Mapping[str, _Base]) -> Iterator[str
         if metric is not None and not (heading and probe in fitted):
             known = ", ".join(f"HEADING/{each}" for each in fitted)
             yield f"evaluation.primary.{name}: '{metric}' is not measured. Measured: {known}."
+        elif metric is not None and asked.headings and heading not in asked.headings:
+            counted = ", ".join(asked.headings)
+            yield f"evaluation.primary.{name}: '{heading}' is not among evaluation.headings: {counted}."
 
 
 def _text(config: str, folder: Path) -> str:

@@ -218,7 +218,7 @@ class StudyFolder:
         return {cell.name: self._state(study, cell, wanted[cell.name]) for cell in study.cells}
 
     def status(self, study: Study) -> dict[str, CellState]:
-        """As `states`, with the cells that were begun with another configuration; raises UsageError without a folder."""
+        """As `states`, and which cells were begun with another configuration; raises UsageError without a folder."""
         StudyRecord.read(self.record_path)
         states = self.states(study)
         for cell in study.cells:

@@ -21,6 +21,7 @@ import torch
 from jepa_core.ablation import worker
 from jepa_core.ablation.cells import Study
 from jepa_core.ablation.folder import CellState, StudyFolder
+from jepa_core.ablation.labelled import require_headings, require_labels
 from jepa_core.ablation.progress import StudyView
 from jepa_core.ablation.running import selected
 from jepa_core.cores import cores
@@ -66,6 +67,7 @@ def run_study(
 
     Raises:
         UsageError: the folder holds a study and `resume` is false; jobs below 1; no cell is selected.
+        ConfigError: labels that there are not, or that arms of a base do not share; as soon as that is known.
         CheckpointError: cells were run with another configuration.
         JepaError: workers do not start.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the cells that ran have a checkpoint.
@@ -78,6 +80,7 @@ def run_study(
 
         submit(study, folder, jobs=jobs, resume=resume, only=only, options=options)
         return True
+    require_labels(study)
     threads = folder.open(study, resume=resume, threads=study.threads(jobs)).threads
     assert threads is not None
     folder.forget_failures(study)
@@ -96,7 +99,8 @@ def supervise(study: Study, folder: StudyFolder, *, jobs: int, only: str | None,
     with Interruption() as interruption, StudyView(study.name, states()) as view:
         with Workers(study, folder, jobs, only, threads) as workers:
             while workers.mind(interruption):
-                view.update(states())
+                view.update(now := states())
+                require_headings(study, _measured_headings(study, folder, now))
                 time.sleep(POLL_SECONDS)
         view.update(now := states())
     if interruption.signal is not None:
@@ -105,6 +109,13 @@ def supervise(study: Study, folder: StudyFolder, *, jobs: int, only: str | None,
             "stopped with %d of %d cells done; continue with --resume --run-dir %s", done, len(now), folder.path
         )
         raise KeyboardInterrupt
+
+
+def _measured_headings(study: Study, folder: StudyFolder, states: Mapping[str, CellState]) -> dict[str, Sequence[str]]:
+    """What finished cells found labels under, by base."""
+    done = [cell for cell in study.cells if cell.name in states and states[cell.name].state == "done"]
+    found = {cell.base: folder.evaluation(cell) for cell in done}
+    return {base: list(each["headings"]) for base, each in found.items() if each is not None}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jepa_core.ablation.cells import Cell, Study
+from jepa_core.ablation.labelled import require_labels
 from jepa_core.ablation.pace import pace_of
 from jepa_core.checkpoint import RunFolder
 from jepa_core.config.compare import Change
@@ -90,7 +91,11 @@ def outline(study: Study, run_of: Callable[[Cell], RunFolder], jobs: int = 1) ->
         run_of: where a cell is, or would be: finished cells say how long the others will take. Where there are none,
             a few steps of one cell of every base are trained in a temporary folder.
         jobs: cells at a time, which share the processor's cores.
+
+    Raises:
+        ConfigError: the data that is at hand cannot be measured as the study asks.
     """
+    require_labels(study)
     arms, timing = list[ArmOutline](), dict[str, str]()
     for base in study.config.bases:
         cells = [cell for cell in study.cells if cell.base == base]

@@ -20,9 +20,18 @@ EVERY_SECONDS = 30.0
 """Between two lines about the whole study, without a terminal."""
 
 
+TRAINING = 0.9
+"""Share of a cell's work that its training is taken to be; measuring it is the rest."""
+
+
 def share_done(states: Mapping[str, CellState]) -> float:
-    """Cells that are done or failed, and the trained share of the others."""
-    return sum(1.0 if state.state in ("done", "failed") else state.step / state.steps for state in states.values())
+    """Cells that are done, and what of the others is trained; those that failed count for nothing."""
+    return sum(1.0 if state.state == "done" else TRAINING * state.step / state.steps for state in _able(states))
+
+
+def _able(states: Mapping[str, CellState]) -> list[CellState]:
+    """Cells that can still be done."""
+    return [state for state in states.values() if state.state != "failed"]
 
 
 class StudyView:
@@ -37,7 +46,7 @@ class StudyView:
     def __enter__(self) -> Self:
         """Start the clock and, on a terminal, draw the bars."""
         self._begin = self._said = time.monotonic()
-        self._first = share_done(self._states)
+        self._first = self._states
         if sys.stderr.isatty():
             self._bars = _bars()
             self._bars.start()
@@ -60,20 +69,22 @@ class StudyView:
             logger.info("%s: %s", name, state.state)
 
     def _draw(self) -> None:
-        done = share_done(self._states)
+        done, able = share_done(self._states), len(_able(self._states))
         counts = " ".join(
             f"{sum(state.state == which for state in self._states.values())} {which}"
             for which in ("done", "running", "failed")
         )
         if self._bars is not None:
-            self._show(self._name, done, len(self._states), counts)
+            self._show(self._name, done, able, counts)
             for name, state in self._states.items():
                 self._follow(name, state)
         elif time.monotonic() - self._said >= EVERY_SECONDS:
             self._said = time.monotonic()
-            pace = (done - self._first) / (self._said - self._begin)
-            left = time.strftime("%H:%M:%S", time.gmtime((len(self._states) - done) / pace)) if pace > 0 else "unknown"
-            logger.info("%s: %.1f of %d cells (%s), %s left", self._name, done, len(self._states), counts, left)
+            # What failed since the beginning did no work that the others have still to do.
+            first = share_done({name: self._first[name] for name, now in self._states.items() if now.state != "failed"})
+            pace = (done - first) / (self._said - self._begin)
+            left = time.strftime("%H:%M:%S", time.gmtime((able - done) / pace)) if pace > 0 else "unknown"
+            logger.info("%s: %.1f of %d cells (%s), %s left", self._name, done, able, counts, left)
 
     def _follow(self, name: str, state: CellState) -> None:
         """A bar for a cell as long as it runs."""
@@ -87,7 +98,7 @@ class StudyView:
         assert self._bars is not None
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total, note="")
-        self._bars.update(self._tasks[name], completed=done, note=note)
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -82,9 +82,8 @@ class StudyRecord(Frozen):
     def read(cls, path: Path) -> Self:
         """From study.yaml; raises UsageError where there is none, ConfigError where it cannot be understood."""
         if not path.is_file():
-            raise UsageError(
-                f"{path.parent}: is no study folder (it has no study.yaml). `jepa ablate STUDY` makes one."
-            )
+            why = "is no study folder (it has no study.yaml)" if path.parent.exists() else "there is no such folder"
+            raise UsageError(f"{path.parent}: {why}. `jepa ablate STUDY` makes one.")
         values = parse_mapping(read_text(path), str(path))
         values.pop("hash", None)
         try:

@@ -161,7 +161,7 @@ def _why(state: CellState) -> str:
 
 
 def _tested(study: Study, place: StudyFolder, states: Mapping[str, CellState]) -> dict[str, tuple[str, _Samples]]:
-    """By base, the cell whose test samples hold for the others, and which these are: the reference's where it is done."""
+    """By base, the cell whose test samples hold for all, the reference's where it is done; and which these are."""
     found: dict[str, tuple[str, _Samples]] = {}
     for cell in sorted(study.cells, key=lambda cell: cell.arm != study.reference):
         if states[cell.name].state == "done":

@@ -17,6 +17,9 @@ from jepa_core.config.text import parse_mapping, read_text
 from jepa_core.errors import ConfigError
 from jepa_core.registry import section_class
 
+SCHEMA = "jepa config schema --study"
+"""What shows all that a study file may hold."""
+
 LONGEST_NAME = 100
 """Characters: names are parts of file names."""
 
@@ -45,6 +48,14 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise PydanticCustomError("once", "'{name}' is given twice: results go by name", {"name": twice[0]})
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_once)]
+"""Each of them once."""
 Name = Annotated[str, AfterValidator(_name)]
 """Of a base or an arm."""
 Values = dict[str, Any]
@@ -72,9 +83,9 @@ class ArmConfig(Frozen):
 class EvaluationConfig(Frozen):
     """What every cell is measured by."""
 
-    probes: tuple[str, ...] = ()
+    probes: Names = ()
     """Names of probes; none: those of the base."""
-    headings: tuple[str, ...] = ()
+    headings: Names = ()
     """Label sets that count; none: all."""
     encoder: Literal["target", "context"] = "target"
     """Which encoder the table is about."""
@@ -130,15 +141,14 @@ def read_study_config(path: str | Path, overrides: Sequence[str] = ()) -> StudyC
             looked at here.
     """
     data = merge(
-        _spelled_out(parse_mapping(read_text(path), str(path))),
+        _spelled_out(parse_mapping(read_text(path), str(path), SCHEMA)),
         _spelled_out(parse_overrides(overrides)),
     )
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        see = "jepa config schema --study"
-        raise ConfigError(sentences_of(details, StudyConfig, data, section_class, see), str(path)) from error
+        raise ConfigError(sentences_of(details, StudyConfig, data, section_class, SCHEMA), str(path)) from error
 
 
 def _spelled_out(value: Any, path: tuple[str, ...] = ()) -> Any:

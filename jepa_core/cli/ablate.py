@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jepa_core.cli.common import AsJson, plain_table, print_json
-from jepa_core.errors import FAILED_RUN
+from jepa_core.errors import FAILED_RUN, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,10 @@ StudyOverrides = Annotated[
 StudyDir = Annotated[
     Path | None, typer.Option("--run-dir", help="Where the study is kept. [default: runs/ablate- and the file's name]")
 ]
+
+
+_WORDS = {"changed": "another configuration"}
+"""States that one word does not explain."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,11 +68,13 @@ def ablate(
     """Run a study: every arm on every base with every seed; then tables and a report of what it shows.
 
     Ctrl-C or SIGTERM leaves checkpoints; `--resume` continues, and also writes the tables anew when nothing is left to
-    run. Exit code 1 where a cell failed.
+    run. Exit code 1 where a cell of those that were to run has no result.
     """
     from jepa_core.ablation.cells import read_study
     from jepa_core.ablation.folder import StudyFolder
 
+    if slurm and launcher != "slurm":
+        raise UsageError("--slurm: is for a cluster; give --launcher slurm, or leave it out")
     found = read_study(study, overrides or ())
     folder = StudyFolder(run_dir or Path("runs") / f"ablate-{found.name}")
     if dry_run:
@@ -77,12 +83,14 @@ def ablate(
         _show_status(found, folder, as_json)
     else:
         from jepa_core.ablation.launching import run_study
+        from jepa_core.ablation.running import selected
         from jepa_core.config.loading import parse_overrides
 
         options = parse_overrides(slurm or [])
         whole = run_study(found, folder, jobs=jobs, resume=resume, launcher=launcher, only=only, options=options)
         if launcher == "local":
-            _write(found, folder, _command(study, overrides or (), run_dir), as_json)
+            unfinished = _write(found, folder, _command(study, overrides or (), run_dir), as_json)
+            whole = whole and not any(cell.name in unfinished for cell in selected(found, only))
         if not whole:
             raise typer.Exit(FAILED_RUN)
 
@@ -96,8 +104,8 @@ def _command(study: Path, overrides: Sequence[str], run_dir: Path | None) -> str
     return command("jepa", "ablate", str(study), *changed, *where)
 
 
-def _write(study: Study, folder: StudyFolder, command: str, as_json: bool) -> None:
-    """Tables and report of the cells that are done."""
+def _write(study: Study, folder: StudyFolder, command: str, as_json: bool) -> Mapping[str, str]:
+    """Tables and report of the cells that are done; returns the others, and why they are not."""
     from jepa_core.ablation.analysis import analyse
     from jepa_core.ablation.report import write_study_report
     from jepa_core.ablation.results import read_results
@@ -116,16 +124,17 @@ def _write(study: Study, folder: StudyFolder, command: str, as_json: bool) -> No
         logger.warning("no result of %s: %s", cell, why)
     if as_json:
         print_json({"findings": findings, "unfinished": dict(results.unfinished), "files": list(map(str, files))})
-        return
+        return results.unfinished
     for finding in findings:
         typer.echo(finding)
     if files:
         typer.echo(f"report: {files[-1]}")
+    return results.unfinished
 
 
 def _show_status(study: Study, folder: StudyFolder, as_json: bool) -> None:
     """How far every cell is."""
-    states = folder.states(study)
+    states = folder.status(study)
     if as_json:
         print_json({name: dataclasses.asdict(state) for name, state in states.items()})
         return
@@ -135,7 +144,8 @@ def _show_status(study: Study, folder: StudyFolder, as_json: bool) -> None:
     for base in study.config.bases:
         console.print(_states(study, base, states))
     counts = Counter(state.state for state in states.values())
-    console.print(f"\n{len(states)} cells: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    told = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in counts.items())
+    console.print(f"\n{len(states)} cells: {told}")
     for name, state in states.items():
         if state.note:
             console.print(f"{name}: {state.note}", highlight=False, markup=False)
@@ -153,7 +163,7 @@ def _states(study: Study, base: str, states: Mapping[str, CellState]) -> Table:
 
 def _word(state: CellState) -> str:
     under_way = state.state in ("running", "interrupted")
-    return f"{state.state} {state.step}/{state.steps}" if under_way else state.state
+    return f"{state.state} {state.step}/{state.steps}" if under_way else _WORDS.get(state.state, state.state)
 
 
 def _show_outline(study: Study, folder: StudyFolder, jobs: int, as_json: bool) -> None:

@@ -111,14 +111,14 @@ def _neighbours(path: Path) -> list[str]:
     return sorted(str(each) for each in path.parent.glob("*.yaml"))[:8]
 
 
-def parse_mapping(text: str, where: str) -> dict[str, Any]:
-    """The mapping that a configuration is; raises ConfigError."""
+def parse_mapping(text: str, where: str, see: str = "jepa config show MODALITY") -> dict[str, Any]:
+    """The mapping that a configuration is; raises ConfigError, which says that `see` shows what may be in it."""
     try:
         value = parse(text)
     except ValueError as error:
         raise ConfigError(f"is not valid YAML: {error}", where) from error
     if value is None:
-        raise ConfigError("is empty; see: jepa config show MODALITY", where)
+        raise ConfigError(f"is empty; see: {see}", where)
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, tuple) else "a single value"
         raise ConfigError(f"holds {kind}, and must be a mapping such as `modality: {{name: ...}}`", where)

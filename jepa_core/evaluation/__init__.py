@@ -97,8 +97,7 @@ def evaluate(
 def _represented(
     parts: Parts, shown: Mapping[str, Represent], probes: Sequence[Probe], device: torch.device, watch: Watch
 ) -> tuple[dict[str, Heading], Extracted, Extracted, str]:
-    """What the probes need of both splits, labels by heading and features, computed once for all of them; and which
-    samples they are scored on."""
+    """Labels by heading, and the features of both splits, computed once for all probes; and the test samples' hash."""
     sources = {split: parts.modality.source(parts.config.modality, split) for split in SPLITS}
     names = common_headings(*sources.values())  # before anything is computed
     tokens = any(probe.needs == "tokens" for probe in probes)
