@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 _KIT = __package__ or ""
 _RAISED_FOR_OTHERS = ("require",)
@@ -20,9 +19,28 @@ class Origin:
     error: str
     """The type of the error, and what it said."""
     place: str
-    """Of the innermost frame: "package/file.py:12, function"; empty where only a check looked at what it was given."""
+    """Of the innermost call: "package/file.py:12, function"; empty where only a check looked at what it was given."""
     is_own: bool = field(compare=False)
-    """Whether that frame is in the plugin."""
+    """Whether that call is in the plugin."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function that an error went through."""
+
+    module: str
+    path: Path
+    line: int
+    function: str
+
+    @property
+    def in_kit(self) -> bool:
+        return self.module.startswith(_KIT)
+
+    def __str__(self) -> str:
+        """The file as its package names it; that of a notebook or a script has its name alone."""
+        kept = self.module.count(".") + 1 + (self.path.stem == "__init__")
+        return f"{'/'.join(self.path.parts[-kept:])}:{self.line}, {self.function}"
 
 
 def origin_of(error: BaseException, packages: Set[str]) -> Origin:
@@ -33,27 +51,15 @@ def origin_of(error: BaseException, packages: Set[str]) -> Origin:
         packages: top-level packages of the plugin; of the core's own plugins, the kit itself is left out.
     """
     said = f"{type(error).__name__}: {error}"
-    frames = [
-        each for each in traceback.walk_tb(error.__traceback__) if each[0].f_code.co_name not in _RAISED_FOR_OTHERS
-    ]
-    own = [each for each in frames if _module(each[0]).partition(".")[0] in packages and not _in_kit(each[0])]
+    calls = [each for each in _calls(error) if each.function not in _RAISED_FOR_OTHERS]
+    own = [each for each in calls if each.module.partition(".")[0] in packages and not each.in_kit]
     if own:
-        return Origin(said, _place(*own[-1]), is_own=True)
-    if not frames or (_in_kit(frames[-1][0]) and not isinstance(error, AssertionError)):
-        return Origin(said, "", is_own=False)
-    return Origin(said, _place(*frames[-1]), is_own=False)
+        return Origin(said, str(own[-1]), is_own=True)
+    looked_at = not calls or (calls[-1].in_kit and not isinstance(error, AssertionError))
+    return Origin(said, "" if looked_at else str(calls[-1]), is_own=False)
 
 
-def _module(frame: FrameType) -> str:
-    return frame.f_globals.get("__name__", "")
-
-
-def _in_kit(frame: FrameType) -> bool:
-    return _module(frame).startswith(_KIT)
-
-
-def _place(frame: FrameType, line: int) -> str:
-    """The file as its package names it; that of a cell or a script has its name alone."""
-    path, depth = Path(frame.f_code.co_filename), _module(frame).count(".") + 1
-    kept = depth + (path.stem == "__init__")
-    return f"{'/'.join(path.parts[-kept:])}:{line}, {frame.f_code.co_name}"
+def _calls(error: BaseException) -> Iterator[_Call]:
+    for scope, line in traceback.walk_tb(error.__traceback__):
+        code = scope.f_code
+        yield _Call(scope.f_globals.get("__name__", ""), Path(code.co_filename), line, code.co_name)
