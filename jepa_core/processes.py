@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -23,6 +24,20 @@ _SUPPORTED = (
     DistributedType.MULTI_GPU,
     DistributedType.FSDP,
 )
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes know of a step before any weight moves."""
+
+    loss: float
+    """Mean over the readable samples of all processes and passes."""
+    grad_norms: tuple[float, float]
+    """Of encoder and predictor, before clipping."""
+    stop: bool
+    """Some process was asked to stop."""
+    unreadable: int
+    """Unreadable samples met, on all processes."""
 
 
 def make_accelerator(config: RunConfig, run: RunFolder) -> Accelerator:

@@ -32,7 +32,7 @@ from jepa_core.metrics import MetricsLog, Pace, read_log, truncate_log
 from jepa_core.model import Parts, ViewOutput
 from jepa_core.optim import clip_gradients
 from jepa_core.order import Order, StepSampler, portions_of
-from jepa_core.processes import make_accelerator, on_main_process, process_share
+from jepa_core.processes import Agreed, make_accelerator, on_main_process, process_share
 from jepa_core.schedules import half_life_samples, target_momentum
 from jepa_core.state import TrainingState
 from jepa_core.targets import Targets, TargetSide
@@ -53,20 +53,6 @@ class Pass:
     unreadable: tuple[Unreadable, ...]
     measured: dict[str, float | None] | None
     """What the collapse monitor found, where it looked."""
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """What all processes know of a step before any weight moves."""
-
-    loss: float
-    """Mean over the readable samples of all processes and passes."""
-    grad_norms: tuple[float, float]
-    """Of encoder and predictor, before clipping."""
-    stop: bool
-    """Some process was asked to stop."""
-    unreadable: int
-    """Unreadable samples met, on all processes."""
 
 
 class Trainer:
