@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from jepa_core import doctor, supply
 from jepa_core.cli import app
 from jepa_core.plugin import ObjectivePlugin
-from jepa_core.registry import FactoryRegistry
+from jepa_core.registry import REGISTRIES, FactoryRegistry
 
 POINTS = "[jepa.objectives]\nzap = zap:zap\n"
 NAMED = "Metadata-Version: 2.1\nName: zapper\nVersion: 1.0\n"
@@ -51,6 +51,8 @@ def damage(folder: Path, files: dict[str, str], version: str = "1.0") -> Path:
 @pytest.fixture(params=DAMAGED)
 def damaged(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
     """The folder of the metadata, and what is wrong with it; a healthy package is beside it."""
+    for registry in REGISTRIES.values():
+        registry.names()  # scanned before the folder is on the path, for the registries outlive this test
     monkeypatch.syspath_prepend(tmp_path)
     Site(tmp_path).register("healthy", {"jepa.objectives": {"mild": "nowhere:mild"}})
     files, reason = DAMAGED[request.param]
