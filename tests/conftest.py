@@ -13,7 +13,7 @@ from toy import Toy, toy_registered
 from toy_train import train_toy
 
 collect_ignore = [path.name for path in Path(__file__).parent.glob("*.py") if not path.name.startswith("test_")]
-"""Modules that tests share: collected for doctests they would be imported a second time, under another name, and pydantic
+"""Modules that tests share: collected for doctests they would be imported again under another name, and pydantic
 looks for the descriptions of fields in the module of their file, of which there would be two."""
 
 
