@@ -38,12 +38,15 @@ def test_every_topic_has_a_tiny_form_and_one_of_the_size_of_papers() -> None:
 def test_a_shipped_study_is_feasible_in_every_cell_and_states_command_and_price(path: Path) -> None:
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert f"# Command:  jepa ablate configs/ablation/{path.name}" in "\n".join(header)
-    assert {"Price", "Expected"} <= {found[1] for line in header if (found := re.match(r"# (\w+): +\S", line))}
+    stated = {found[1]: found[2] for line in header if (found := re.match(r"# (\w+): +(\S.*)", line))}
+    assert stated.keys() >= {"Price", "Expected"}
+    assert not {word for text in stated.values() for word in text.split()} & {"PRICE", "EXPECTED", "TODO"}
     study = read_study(path)
     assert study.config.title.endswith("?")
     assert len(study.config.seeds) == 3
     assert set(study.absent.values()) <= {"the study leaves it out"}
     if path.stem.endswith("_tiny"):
+        assert re.match(r"(about )?\d+ minutes on two cores", stated["Price"])
         assert study.config.threads == 1, "the table would depend on the number of jobs"
 
 
