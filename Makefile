@@ -43,7 +43,7 @@ demo: $(VENV)/.stamp-run  ## pretrain, evaluate and report on built-in images (m
 test: $(VENV)/.stamp-dev  ## all tests but those of the built wheels; ARGS='-k masks' for some
 	$(CALM) $(BIN)/pytest -n $(JOBS) -m "not wheels" $(ARGS)
 
-wheels: $(VENV)/.stamp-dev  ## build the four wheels, install them elsewhere and test them there
+wheels: $(VENV)/.stamp-dev  ## build all wheels, install them elsewhere and test them there
 	$(CALM) $(BIN)/pytest -m wheels $(ARGS)
 
 check: $(VENV)/.stamp-dev  ## lint, format, types and the layers

@@ -6,7 +6,7 @@ A masking strategy decides how many tokens the encoder sees and how many the pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
@@ -45,12 +45,11 @@ def match(
     Raises:
         ConfigError: there is no number that all arms can meet.
     """
-    matching: dict[str, Callable[[], dict[str, Matched]]] = {
-        "steps": lambda: {name: Matched(config) for name, config in arms.items()},
-        "tokens": lambda: _match_tokens(arms),
-        "flops": lambda: _match_flops(arms, reference),
-    }
-    return matching[what]()
+    if what == "tokens":
+        return _match_tokens(arms)
+    if what == "flops":
+        return _match_flops(arms, reference)
+    return {name: Matched(config) for name, config in arms.items()}
 
 
 def _match_tokens(arms: Mapping[str, RunConfig]) -> dict[str, Matched]:
