@@ -22,6 +22,13 @@ _OPEN_ENDED = 2**31 - 2**16
 _LENGTHS = re.compile(r"(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)")
 """What libsndfile notes where a header announces more bytes than there are."""
 _UNKNOWN_LENGTH = 2**48
+_WALKED = {"VORBIS", "OPUS"}
+"""Read from the start up to the place, because libsndfile does not find it: in Vorbis up to one seek in ten ends
+elsewhere (its issue 885, and docs/log.md), in Opus decoding begins from nothing there."""
+_SOUGHT_ONCE = {"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
+"""Sought exactly in a file that nothing was read of yet, and not always afterwards."""
+_STEP = 2**20
+"""Samples per channel that are decoded at a time on the way to a place."""
 _UNKNOWN = {1, 7}
 """libsndfile's codes for formats that it does not know; 7, in words "does not exist", for what begins like an MP3."""
 
@@ -31,7 +38,7 @@ class UnknownFormat(UnreadableSample):
 
 
 class SoundFileReader:
-    """An open file; a segment is sought and read, and nothing before it is decoded where the format allows."""
+    """An open file; of most formats nothing before a segment is decoded, of Ogg everything is."""
 
     def __init__(self, path: str) -> None:
         """Raises UnreadableSample for a file that cannot be decoded or that was cut short, as far as its ends tell.
@@ -44,8 +51,7 @@ class SoundFileReader:
         except OSError as error:
             raise UnreadableSample(path, error.strerror or str(error)) from error
         try:
-            # By descriptor: given a path, soundfile would believe the name's suffix `.raw`.
-            self._sound: Any = soundfile.SoundFile(self._file.fileno(), closefd=False)
+            self._open()
             self._check_ends()
         except soundfile.LibsndfileError as error:
             empty = not os.fstat(self._file.fileno()).st_size
@@ -55,6 +61,12 @@ class SoundFileReader:
             reason = "no known format of sound" if error.code in _UNKNOWN else _words(error)
             raise UnknownFormat(path, f"cannot be decoded: {reason}") from error
         self.rate, self.num_samples = int(self._sound.samplerate), int(self._sound.frames)
+
+    def _open(self) -> None:
+        os.lseek(self._file.fileno(), 0, os.SEEK_SET)  # where a descriptor stands, libsndfile takes for the start
+        # By descriptor: given a path, soundfile would believe the name's suffix `.raw`.
+        self._sound: Any = soundfile.SoundFile(self._file.fileno(), closefd=False)
+        self._position = 0
 
     def _check_ends(self) -> None:
         """Raise UnreadableSample where the file stops before it should."""
@@ -69,6 +81,7 @@ class SoundFileReader:
             try:
                 self._sound.seek(self._sound.frames - 1)
                 self._sound.read(1)
+                self._sound.seek(0)
             except soundfile.LibsndfileError:
                 self._fail("cut short: its last samples are missing")
 
@@ -79,12 +92,27 @@ class SoundFileReader:
     def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
         """The mean of the channels, integers as shares of full scale; raises UnreadableSample where it is damaged."""
         try:
-            self._sound.seek(start)
+            self._go_to(start)
             values = self._sound.read(count, dtype="float32", always_2d=True)
+            self._position = start + len(values)
         except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: more samples behind it than there are
             self.close()
             raise UnreadableSample(self.path, f"damaged: {_words(error)}") from error
         return torch.from_numpy(values).mean(1)
+
+    def _go_to(self, start: int) -> None:
+        """Without a seek, or a second seek, where those are wrong."""
+        walks = self._sound.subtype in _WALKED or not self._sound.seekable()
+        if self._position and (start < self._position if walks else self._sound.subtype in _SOUGHT_ONCE):
+            self._sound.close()
+            self._open()
+        if not walks:
+            self._sound.seek(start)
+        while walks and self._position < start:
+            skipped = len(self._sound.read(min(_STEP, start - self._position), dtype="float32", always_2d=True))
+            if not skipped:
+                break  # the file ends too early, which what comes then will show
+            self._position += skipped
 
     def close(self) -> None:
         """Free everything."""
