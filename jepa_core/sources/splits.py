@@ -10,6 +10,7 @@ from jepa_core.plugin import Source, Split
 from jepa_core.sources.files import Read, open_path, vocabulary_of
 from jepa_core.sources.kinds import FileKind
 from jepa_core.sources.manifests import SUFFIXES
+from jepa_core.sources.memory import remembered
 from jepa_core.sources.mixtures import MixtureSource
 
 
@@ -17,13 +18,14 @@ def split_source(config: FileSection, split: Split, kind: FileKind, read: Read) 
     """The files of a split; what `builtin` names is the modality's own business.
 
     Pretraining reads `pretrain`, a path or a mixture, or else `train`; probes are fitted on `train` and scored on
-    `test`, whose classes get the ids that they have in the training data.
+    `test`, whose classes get the ids that they have in the training data. `keep_gib` of decoded files stay in memory.
 
     Raises:
         ConfigError: where the path of the split is not set.
         UsageError: for a path that does not exist.
         DataError: see `open_path`.
     """
+    read = remembered(read, config.keep_gib)
     if split == "probe_test":
         vocabulary = vocabulary_of(_path(config, "train", kind), kind, config.labels)
         return open_path(_path(config, "test", kind), kind, read, config.labels, vocabulary)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import struct
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import soundfile
 import torch
 
 from jepa_audio import decoding
-from jepa_audio.decoding import open_reader, open_sound, why_no_torchcodec
+from jepa_audio.decoding import open_reader, open_sound, why_no_torchcodec, with_soundfile
 from jepa_core.errors import UnreadableSample
 
 WriteSound = Callable[..., str]
@@ -58,7 +59,7 @@ class TestFormats:
             assert len(everything) == len(written)
             # libsndfile ends Opus a few milliseconds off.
             assert (everything - written)[: -RATE // 20].abs().max() <= error
-            assert torch.equal(sound.read(9000, 1500), everything[9000:10500])
+            torch.testing.assert_close(sound.read(9000, 1500), everything[9000:10500], rtol=0, atol=1e-6)
 
     def test_six_channels_are_mixed_down_to_their_mean(self, write_sound: WriteSound):
         path = write_sound("six.wav", channels=6, subtype="FLOAT")
@@ -225,3 +226,58 @@ class TestTorchCodec:
 
     def test_why_it_is_not_there_is_said(self):
         assert why_no_torchcodec() in {None, "not installed"}
+
+
+class TestPlaces:
+    """Of a sound that is opened once and read here and there, as several clips of a recording are."""
+
+    @pytest.mark.parametrize(
+        ("name", "subtype"),
+        [("a.ogg", "VORBIS"), ("a.ogg", "OPUS"), ("a.mp3", "MPEG_LAYER_III"), ("a.flac", None), ("a.wav", "GSM610")],
+    )
+    def test_any_stretch_is_a_part_of_the_whole(self, name: str, subtype: str | None, write_sound: WriteSound):
+        path = write_sound(name, seconds=3.0, subtype=subtype)
+        everything = whole(path)
+        random = np.random.default_rng(0)
+        stretches = [(int(random.integers(0, 2 * RATE)), int(random.integers(1, 4000))) for _ in range(100)]
+        with open_sound(path, RATE) as sound:
+            for start, count in stretches:
+                with open_sound(path, RATE) as opened_anew:
+                    first = opened_anew.read(start, count)
+                expected = everything[start : start + count]
+                torch.testing.assert_close(first, expected, rtol=0, atol=1e-6)
+                torch.testing.assert_close(sound.read(start, count), expected, rtol=0, atol=1e-6)
+
+    def test_long_ways_are_walked_in_steps(self, write_sound: WriteSound, monkeypatch: pytest.MonkeyPatch):
+        path = write_sound("a.ogg")
+        expected = whole(path)[12_345:12_400]
+        monkeypatch.setattr(with_soundfile, "_STEP", 1000)
+        with open_sound(path, RATE) as sound:
+            assert torch.equal(sound.read(12_345, 55), expected)
+
+
+class TestKept:
+    @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+    @pytest.mark.parametrize("rate", [RATE, 11_025])
+    def test_samples_are_those_of_the_file_and_the_file_is_not_needed(
+        self, name: str, rate: int, write_sound: WriteSound, tmp_path: Path
+    ):
+        path = str(shutil.copy(write_sound(name, seconds=0.5), tmp_path))
+        stretches = (0, 100), (1234, 2000)
+        exact = name in {"a.wav", "a.flac"}  # where decoders go to in others, sums are begun elsewhere
+        with open_sound(path, rate) as sound:
+            length, size = sound.num_samples, sound.decoded_bytes
+            expected = [sound.read(*stretch) for stretch in stretches]
+        make = open_sound(path, rate).keep()
+        Path(path).unlink()
+        for _ in range(2):
+            with make() as kept:
+                assert (kept.num_samples, kept.decoded_bytes) == (length, size)
+                for stretch, samples in zip(stretches, expected, strict=True):
+                    torch.testing.assert_close(kept.read(*stretch), samples, rtol=0, atol=0 if exact else 1e-6)
+
+    def test_it_travels_as_a_path(self, write_sound: WriteSound):
+        kept = open_sound(write_sound("a.wav"), RATE).keep()()
+        assert len(pickle.dumps(kept)) < 1000
+        with pickle.loads(pickle.dumps(kept)) as sound:
+            assert torch.equal(sound.read(0, 50), kept.read(0, 50))

@@ -3,12 +3,16 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -141,3 +145,44 @@ class TestChoice:
         monkeypatch.setitem(backends.OPTIONAL, "broken", ("av", "jepa_video.no_such_module", ""))
         assert backends.why_not("absent") == "not installed"
         assert str(backends.why_not("broken")).startswith("installed, but cannot be imported: No module named")
+
+
+class TestKept:
+    @pytest.mark.parametrize("name", ["h264.mp4", "still.png"])
+    def test_frames_are_those_of_the_file_and_the_file_is_not_needed(
+        self, name: str, write_video: WriteVideo, tmp_path: Path
+    ):
+        path = tmp_path / name
+        if name.endswith("png"):
+            Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(path)
+        else:
+            shutil.copy(write_video(name), path)
+        opened = open_video(str(path))
+        indices = [0] if opened.still else [7, 2, 2, 20]
+        expected, times, still = opened.read(indices), opened.timestamps, opened.still
+        assert opened.decoded_bytes == expected[0].nbytes * opened.num_frames
+        make = opened.keep()
+        path.unlink()
+        for _ in range(2):
+            with make() as kept:
+                frames = kept.read(indices)
+                assert torch.equal(frames, expected)
+                assert frames.stride() == expected.stride()  # so that resampling rounds alike
+                assert kept.still == still
+                assert str(kept.timestamps) == str(times)
+                frames.zero_()
+
+    def test_each_has_a_part_of_its_own_and_travels_as_a_path(self, write_video: WriteVideo):
+        make = open_video(path := write_video("h264.mp4")).keep()
+        first, second = make(), make()
+        first.part = (1, 2)
+        assert second.part == (0, 1)
+        assert len(pickle.dumps(first)) < 1000
+        assert pickle.loads(pickle.dumps(first)).path == path
+
+    def test_it_crosses_a_fork(self, write_video: WriteVideo, numbers_in: NumbersIn, tmp_path: Path):
+        path = str(shutil.copy(write_video("h264.mp4"), tmp_path))
+        kept = open_video(path).keep()()
+        Path(path).unlink()
+        loader = DataLoader(Clips(kept), batch_size=None, num_workers=2, multiprocessing_context="fork")
+        assert [numbers_in(frames) for frames in loader] == [[index, 20] for index in range(4)]

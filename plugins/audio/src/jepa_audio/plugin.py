@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,22 +48,21 @@ class AudioModality(Modality):
 
     def source(self, config: AudioConfig, split: Split) -> Source:
         """Files as `split_source` finds them, or the built-in syllables."""
-        from jepa_audio.decoding import SOUNDS, open_sound
-        from jepa_core.sources import split_source
+        from jepa_audio.decoding import SOUNDS
+        from jepa_core.sources import remembered, split_source
 
-        read = partial(open_sound, rate=config.sample_rate)
         if config.builtin:
             from jepa_audio import builtin
 
-            return builtin.source(split == "probe_test", read)
-        return split_source(config, split, SOUNDS, read)
+            return builtin.source(split == "probe_test", remembered(_reader(config), config.keep_gib))
+        return split_source(config, split, SOUNDS, _reader(config))
 
     def open(self, config: AudioConfig, path: str) -> Source:
         """A folder, a manifest or one sound file."""
-        from jepa_audio.decoding import SOUNDS, open_sound
+        from jepa_audio.decoding import SOUNDS
         from jepa_core.sources import open_path
 
-        return open_path(path, SOUNDS, partial(open_sound, rate=config.sample_rate), config.labels)
+        return open_path(path, SOUNDS, _reader(config), config.labels)
 
     def suffixes(self) -> Sequence[str]:
         """Of sound files."""
@@ -124,6 +123,13 @@ class AudioModality(Modality):
         from jepa_audio.doctor import findings
 
         return tuple(findings())
+
+
+def _reader(config: AudioConfig) -> Callable[[str], Sound]:
+    """What opens a file."""
+    from jepa_audio.decoding import open_sound
+
+    return partial(open_sound, rate=config.sample_rate)
 
 
 audio = AudioModality()

@@ -63,13 +63,13 @@ class VideoModality(Modality):
 
         Raises MissingDependency for a decoder that is named and does not work, before any file is looked for.
         """
-        from jepa_core.sources import split_source
+        from jepa_core.sources import remembered, split_source
         from jepa_video import builtin
         from jepa_video.sources import KINDS, ClipSource
 
         read = _reader(config)
         if config.builtin:
-            videos = builtin.source(config.builtin, split == "probe_test", read)
+            videos = builtin.source(config.builtin, split == "probe_test", remembered(read, config.keep_gib))
         else:
             videos = split_source(config, split, KINDS[config.picture_folders], read)
         return ClipSource(videos, config.pretrain_clips) if split == "pretrain" else videos

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -19,10 +21,15 @@ LARGEST = 1e9
 class Reader(Protocol):
     """An open file in the hands of a decoder."""
 
-    rate: int
-    """Samples per second."""
-    num_samples: int
-    """Of each channel."""
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        ...
+
+    @property
+    def num_samples(self) -> int:
+        """Of each channel."""
+        ...
 
     def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
         """The mean of the channels; fewer samples than `count` where the file ends too early."""
@@ -31,6 +38,28 @@ class Reader(Protocol):
     def close(self) -> None:
         """Free everything."""
         ...
+
+
+@dataclass(frozen=True)
+class SamplesReader:
+    """Samples that are in memory, in the place of a file."""
+
+    samples: Float[Tensor, "samples"]
+    """The mean of the channels."""
+    rate: int
+    """Samples per second."""
+
+    @property
+    def num_samples(self) -> int:
+        """All of them."""
+        return len(self.samples)
+
+    def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
+        """A view of the samples."""
+        return self.samples[start : start + count]
+
+    def close(self) -> None:
+        """They stay."""
 
 
 class Sound:
@@ -81,6 +110,26 @@ class Sound:
         if not float(samples.abs().max()) <= LARGEST:
             raise self._unreadable(f"holds values that are no numbers, or beyond {LARGEST:g}")
         return samples
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of all samples at the rate of the file."""
+        return 4 * self._reader.num_samples
+
+    def keep(self) -> Callable[[], Sound]:
+        """Decode all samples: makes sounds that open no file; raises UnreadableSample.
+
+        They are kept at the file's rate, so that clips are resampled, and rounded, as those of the file are.
+        """
+        with self:
+            held = SamplesReader(self._read(0, self._reader.num_samples), self._reader.rate)
+        return partial(Sound._of_samples, held, self.path, self.rate, self._opener)
+
+    @classmethod
+    def _of_samples(cls, held: SamplesReader, path: str, rate: int, opener: Callable[[str], Reader]) -> Sound:
+        sound = cls(path, rate, lambda _path: held)
+        sound._opener = opener  # of the file, which a pickle of it opens
+        return sound
 
     def _read(self, start: int, count: int) -> Float[Tensor, "count"]:
         samples = self._reader.read(start, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from jaxtyping import UInt8
@@ -19,6 +20,21 @@ class Reader(Protocol):
     def close(self) -> None:
         """Free everything; the reader is not used afterwards."""
         ...
+
+
+@dataclass(frozen=True)
+class FramesReader:
+    """Frames that are in memory."""
+
+    frames: UInt8[Tensor, "frames 3 height width"]
+    """All of the video."""
+
+    def read(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """A copy of the frames at strictly increasing indices."""
+        return self.frames[list(indices)]
+
+    def close(self) -> None:
+        """They stay."""
 
 
 class Unsuited(Exception):

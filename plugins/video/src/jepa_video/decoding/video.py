@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from jepa_core.errors import UnreadableSample
 from jepa_video.decoding.backends import named_reader, opener
 from jepa_video.decoding.index import open_container, read_index
 from jepa_video.decoding.pictures import PictureReader, frames_in, is_picture
-from jepa_video.decoding.reader import Reader
+from jepa_video.decoding.reader import FramesReader, Reader
 from jepa_video.decoding.with_pyav import PyAVReader
 
 
@@ -42,9 +43,10 @@ def open_video(path: str, backend: str = "auto", pictures_fps: float | None = No
 
 @dataclass(frozen=True)
 class _Opened:
-    """What exists in the process that opened the file, and in no other."""
+    """An open file, which exists in the process that opened it and in no other; or all of its frames in memory."""
 
-    process: int
+    process: int | None
+    """None: it is in memory, and so in every process that was forked since."""
     reader: Reader
     timestamps: Float[np.ndarray, "frames"] | None
     num_frames: int
@@ -95,7 +97,7 @@ class Video:
 
     def open(self) -> _Opened:
         """The handle of this process; raises what `open_video` raises."""
-        if self._opened and self._opened.process != os.getpid():
+        if self._opened and self._opened.process not in {None, os.getpid()}:
             _INHERITED.append(self._opened)
             self._opened = None
         if self._opened is None:
@@ -119,6 +121,24 @@ class Video:
         if wanted == list(indices):
             return frames
         return frames[torch.from_numpy(np.searchsorted(wanted, indices))]
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of all frames as RGB, after a look at the first one; raises UnreadableSample."""
+        return self.read([0]).nbytes * self.num_frames
+
+    def keep(self) -> Callable[[], Video]:
+        """Decode all frames: makes videos that open no file, each with a `part` of its own; raises UnreadableSample."""
+        frames = self.read(range(self.num_frames))
+        held = replace(self.open(), process=None, reader=FramesReader(frames))
+        self.close()
+        return partial(Video._of_frames, held, self.path, self.backend, self.part, self.pictures_fps)
+
+    @classmethod
+    def _of_frames(cls, held: _Opened, *made_of: Any) -> Video:
+        video = cls(*made_of)
+        video._opened = held
+        return video
 
     def close(self) -> None:
         """Free the decoder; the next use opens the file again."""
