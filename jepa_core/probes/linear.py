@@ -31,6 +31,7 @@ _CURVATURE = 0.1
 # Axes with less than this share of the largest variance are rounding noise of fp32.
 _NOISE = 1e-7
 _BETAS, _EPS = (0.9, 0.999), 1e-8
+_FEW = 16  # classes
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ def _logits(
 ) -> Float[Tensor, "batch heads classes"]:
     """One matrix product for all heads."""
     return (x @ weight.flatten(1)).unflatten(1, bias.shape) + bias
+
+
+def _softmax(logits: Float[Tensor, "batch heads classes"]) -> Float[Tensor, "batch heads classes"]:
+    """Over the classes. For few of them torch's own takes five times as long on a CPU."""
+    if logits.shape[-1] >= _FEW:
+        return logits.softmax(-1)
+    powers = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(-1, keepdim=True))
 
 
 def _answers(
@@ -142,7 +151,7 @@ class LinearProbe:
         for step, chosen in enumerate(batches):
             batch, effective = x[chosen], scale * weight
             # d cross-entropy / d logits, in closed form
-            error = (_logits(batch, effective, bias).softmax(-1) - onehot[chosen][:, None]) / len(batch)
+            error = (_softmax(_logits(batch, effective, bias)) - onehot[chosen][:, None]) / len(batch)
             slope = (batch.T @ error.flatten(1)).unflatten(1, bias.shape)
             adam.move([scale * (slope + decays * effective), error.sum(0)], rates * cosine(step, self.config.steps))
         return Heads(axes, scale * weight, bias)
