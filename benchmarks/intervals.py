@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.special import digamma, stdtrit, zeta
 
-from jepa_core.ablation.intervals import Contrast, contrast, moderated
+from jepa_core.ablation.intervals import Contrast, bootstrap, contrast, moderated
 
 LEVELS = (0.78, 0.75)
 """True accuracies of the two arms."""
@@ -29,8 +29,8 @@ ARMS = 7
 """Beside the reference: so many comparisons hold at once in the first table."""
 ERRORS = (0.05, 0.05 / ARMS)
 """Of one comparison alone, and of each of seven that are to hold at once."""
-RESAMPLES, BOOTSTRAPPED = 200, 400
-"""Of a bootstrap, and the studies that it is tried on: it takes longer than all the rest."""
+BOOTSTRAPPED = 400
+"""Studies that the bootstrap is tried on: it takes longer than all the rest."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,6 @@ def halves(found: Contrast, error: float) -> dict[str, float]:
     }
 
 
-def bootstrapped(
-    left: Bool[np.ndarray, "seeds items"], right: Bool[np.ndarray, "seeds items"], random: np.random.Generator
-) -> Float[np.ndarray, "resamples"]:
-    """Differences in resamples of seeds and of items."""
-    differences = left.astype(float) - right
-    seeds, items = differences.shape
-    drawn: Int[np.ndarray, "resamples seeds"] = random.multinomial(seeds, [1 / seeds] * seeds, RESAMPLES)
-    asked: Int[np.ndarray, "resamples items"] = random.multinomial(items, [1 / items] * items, RESAMPLES)
-    return np.einsum("rs,rs->r", drawn, asked @ differences.T) / (seeds * items)
-
-
 def misses(setting: Setting, studies: int, random: np.random.Generator) -> tuple[dict[str, float], list[float]]:
     """How often intervals miss the true difference, by method, in multiples of what they should.
 
@@ -94,7 +83,7 @@ def misses(setting: Setting, studies: int, random: np.random.Generator) -> tuple
                 missed.setdefault(f"{name}{'*' * place}", []).append(abs(found.value - truth) > half)
             widths[place] += 100 * found.half_width(error) / studies
         if study < BOOTSTRAPPED:
-            low, high = np.quantile(bootstrapped(left, right, random), [ERRORS[0] / 2, 1 - ERRORS[0] / 2])
+            low, high = bootstrap(left, right, ERRORS[0])
             missed.setdefault("percentile bootstrap", []).append(not low <= truth <= high)
     shares = {name: float(np.mean(each)) / ERRORS[name.endswith("*")] for name, each in missed.items()}
     return shares, list(widths)

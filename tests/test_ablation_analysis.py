@@ -66,6 +66,7 @@ def test_only_differences_that_are_large_beside_chance_stand(analysis: Analysis)
     for arm in ARMS[1:]:
         found = difference(analysis, arm)
         assert found.adjusted_low < found.low < found.value < found.high < found.adjusted_high
+        assert found.bootstrap_low < found.value < found.bootstrap_high
         assert found.value == pytest.approx(row(analysis, arm).mean - row(analysis, "plain").mean)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from scipy import stats
 from scipy.special import polygamma
 
-from jepa_core.ablation.intervals import Contrast, contrast, holm, moderated
+from jepa_core.ablation.intervals import Contrast, bootstrap, contrast, holm, moderated
 
 Answers = Bool[np.ndarray, "seeds items"]
 
@@ -54,6 +54,29 @@ def test_the_variance_over_items_and_the_shared_part_are_that_of_a_bootstrap_ove
     shared = (rest**2).sum() / (2 * 999) / 3000
     resampled = (drawn @ differences.mean(0) / 1000).var()
     assert contrast(left, right).item_variance + shared == pytest.approx(resampled, rel=0.04)
+
+
+def test_the_bootstrap_is_that_of_drawing_seeds_and_items() -> None:
+    left, right = answers(items=60)
+    differences, random = left.astype(int) - right, np.random.default_rng(0)
+    drawn = [differences[np.ix_(random.integers(0, 3, 3), random.integers(0, 60, 60))].mean() for _ in range(20_000)]
+    found = bootstrap(left, right, 0.05)
+    assert found == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+    assert bootstrap(left, right, 0.5)[1] < found[1]
+
+
+def test_the_bootstrap_is_the_same_every_time_in_any_order_of_items_and_mirrored_for_exchanged_sides() -> None:
+    left, right = answers(seeds=4, items=50)
+    assert left.sum() != right.sum()
+    low, high = bootstrap(left, right, 0.05)
+    assert bootstrap(left[:, ::-1], right[:, ::-1], 0.05) == (low, high)
+    assert bootstrap(right, left, 0.05) == (-high, -low)
+
+
+def test_the_bootstrap_knows_nothing_of_one_seed_and_of_equal_answers_that_they_are_equal() -> None:
+    left, _ = answers(items=40)
+    assert bootstrap(left[:1], ~left[:1], 0.05) == (-1.0, 1.0)
+    assert bootstrap(left, left, 0.05) == (0.0, 0.0)
 
 
 def test_with_seeds_alone_the_test_is_students() -> None:

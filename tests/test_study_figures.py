@@ -29,7 +29,9 @@ from jepa_core.report.charts import NUM_COLOURS
 
 
 def difference(value: float, half: float = 0.02, *, same: bool = False) -> Difference:
-    return Difference(value, value - half / 2, value + half / 2, value - half, value + half, 0.2, 0.4, same)
+    return Difference(
+        value, value - half / 2, value + half / 2, value - half, value + half, 0.2, 0.4, same_answers=same
+    )
 
 
 def row(arm: str, accuracies: tuple[float, ...], against: Difference | None = None) -> Row:

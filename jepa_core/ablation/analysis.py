@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal
 
-from jepa_core.ablation.answers import Answers, BySeed, Place, paired
+from jepa_core.ablation.answers import Answers, BySeed, Place, Right, paired
 from jepa_core.ablation.findings import differed, findings
-from jepa_core.ablation.intervals import Contrast, contrast, holm, moderated
+from jepa_core.ablation.intervals import Contrast, bootstrap, contrast, holm, moderated
 from jepa_core.ablation.results import CellFacts, StudyResults
 
 State = Literal["healthy", "suspicious", "collapsed", "unknown"]
@@ -38,6 +38,9 @@ class Difference:
     adjusted_p: float
     """Holm's, over the same family. It may pass where the adjusted interval holds zero: what stands is the interval's
     to say."""
+    bootstrap_low: float = -1.0
+    """Bounds of the bootstrap over seeds and test samples, for this comparison alone. They decide nothing."""
+    bootstrap_high: float = 1.0
     same_answers: bool = False
     """Not one answer differs, with any seed: as far as was measured, the two are the same."""
 
@@ -202,7 +205,8 @@ def _normalised(mean: float, scale: tuple[float, float] | None) -> float | None:
 def _differences(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, Difference]:
     """Every arm minus its counterpart in `others`, each family corrected for the number of its comparisons."""
     error = 1 - answers.study.config.confidence
-    contrasts = _contrasts(answers, others)
+    pairs = _pairs(answers, others)
+    contrasts = _contrasts(pairs)
     families: dict[str, list[Place]] = {}
     for place in contrasts:
         families.setdefault(answers.family(place), []).append(place)
@@ -211,15 +215,21 @@ def _differences(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place
         p_values = [contrasts[place].p_value() for place in family]
         for place, p, adjusted in zip(family, p_values, holm(p_values), strict=True):
             own, together = contrasts[place].interval(error), contrasts[place].interval(error / len(family))
+            resampled = bootstrap(*pairs[place], error)
             same = contrasts[place].disagreements == 0
-            found[place] = Difference(contrasts[place].value, *own, *together, p, adjusted, same)
+            found[place] = Difference(contrasts[place].value, *own, *together, p, adjusted, *resampled, same)
     return found
 
 
-def _contrasts(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, Contrast]:
-    """Where a seed is shared; those of one base and metric together."""
+def _pairs(answers: Answers, others: Mapping[Place, BySeed]) -> dict[Place, tuple[Right, Right]]:
+    """Which answers of an arm and of its counterpart were right, where a seed is shared."""
     pairs = {place: paired(answers.arms[place], other) for place, other in others.items()}
-    alone = {place: contrast(*pair) for place, pair in pairs.items() if pair is not None}
+    return {place: pair for place, pair in pairs.items() if pair is not None}
+
+
+def _contrasts(pairs: Mapping[Place, tuple[Right, Right]]) -> dict[Place, Contrast]:
+    """Each pair; those of one base and metric together."""
+    alone = {place: contrast(*pair) for place, pair in pairs.items()}
     tables: dict[tuple[str, str], list[Place]] = {}
     for place in alone:
         tables.setdefault((place.base, place.metric), []).append(place)

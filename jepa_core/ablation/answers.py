@@ -85,9 +85,11 @@ class Answers:
         return "" if self.primary[place.base] == place.metric else place.metric
 
 
-def paired(
-    left: BySeed, right: BySeed
-) -> tuple[Bool[np.ndarray, "seeds items"], Bool[np.ndarray, "seeds items"]] | None:
+Right = Bool[np.ndarray, "seeds items"]
+"""Which answers were right."""
+
+
+def paired(left: BySeed, right: BySeed) -> tuple[Right, Right] | None:
     """The answers of both for the seeds that both have; None where there is no such seed."""
     seeds = [seed for seed in left if seed in right]
     if not seeds:

@@ -111,7 +111,8 @@ def comparison_records(analysis: Analysis) -> list[Record]:
 
 
 def _comparison(analysis: Analysis, row: Row, other: str, difference: Difference) -> Record:
-    names = ("value", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "stands")
+    names = ("value", "low", "high", "adjusted_low", "adjusted_high", "bootstrap_low", "bootstrap_high")
+    names += ("p", "adjusted_p", "stands")
     return {
         "base": row.base,
         "metric": row.metric,
