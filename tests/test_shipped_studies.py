@@ -43,7 +43,7 @@ def test_a_shipped_study_is_feasible_in_every_cell_and_states_command_and_price(
     assert not {word for text in stated.values() for word in text.split()} & {"PRICE", "EXPECTED"}
     study = read_study(path)
     assert study.config.title.endswith("?")
-    assert len(study.config.seeds) == 3
+    assert len(study.config.seeds) in {3, 5}
     assert set(study.absent.values()) <= {"the study leaves it out"}
     if path.stem.endswith("_tiny"):
         assert re.match(r"(about )?\d+ minutes on two cores", stated["Price"])

@@ -15,6 +15,7 @@ import torch
 from jepa_core.ablation.cells import Cell
 from jepa_core.checkpoint import RunFolder, read_state
 from jepa_core.config import RunConfig
+from jepa_core.config.files import FileSection
 from jepa_core.config.text import to_yaml
 from jepa_core.errors import JepaError
 from jepa_core.planning import Machine, Work
@@ -82,7 +83,10 @@ def _measured(cell: Cell, work: Work, threads: int) -> Pace:
         "collapse": {"every": _STEPS, "stop": False},
         "tracking": {"trackers": ()},
     }
-    seconds = _seconds_per_step(read_config(text=to_yaml(cell.config), layers=[layer]), threads)
+    config = read_config(text=to_yaml(cell.config), layers=[layer])
+    seconds = _seconds_per_step(config, threads)
+    if isinstance(config.modality, FileSection) and config.modality.keep_gib:
+        seconds = _seconds_per_step(config, threads)  # what stays in memory is read slowly once, then fast by all cells
     of = f"{samples} of {train.batch_size} samples" if samples < train.batch_size else f"{samples} samples"
     return Pace(seconds / (samples * per_sample), f"{_STEPS - 2} steps of {of} of {cell.arm}, measured now")
 
