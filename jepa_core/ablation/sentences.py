@@ -250,7 +250,8 @@ def how_to_read(study: Study, facts: Sequence[ArmFacts]) -> list[tuple[str, str]
             "Interval",
             f"From the spread over seeds and over test samples together; where three arms or more are compared with "
             f"{study.reference}, each draws on the spread over seeds of all. The {level} hold for all "
-            "comparisons of the table at once, so that many arms and bases do not make a winner by luck.",
+            "comparisons of the table at once, so that many arms and bases do not make a winner by luck. The plain "
+            "bootstrap's are in comparisons.csv.",
         ),
         (
             "Better, worse",
