@@ -257,6 +257,7 @@ MAY_CHANGE = (
     "train.log_every",
     "train.compile",
     "data.read_timeout",
+    "modality.keep_gib",
     "checkpoint",
     "collapse",
     "tracking",

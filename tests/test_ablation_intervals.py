@@ -71,6 +71,8 @@ def test_the_bootstrap_is_the_same_every_time_in_any_order_of_items_and_mirrored
     low, high = bootstrap(left, right, 0.05)
     assert bootstrap(left[:, ::-1], right[:, ::-1], 0.05) == (low, high)
     assert bootstrap(right, left, 0.05) == (-high, -low)
+    low, high = bootstrap(left, even := left[::-1, ::-1], 0.05)  # as many right answers on both sides
+    assert bootstrap(even, left, 0.05) == (-high, -low) != (low, high)
 
 
 def test_the_bootstrap_knows_nothing_of_one_seed_and_of_equal_answers_that_they_are_equal() -> None:

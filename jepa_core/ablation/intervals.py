@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import digamma, stdtrit, zeta
 
 _LEAST_LOG_P = math.log(1e-300)
 _HALVINGS = 80  # of that range: the bounds then are one float apart
 _FEWEST = 3  # comparisons that tell what is typical: of two, either may be the odd one
 _MOST_TYPICAL = 20  # times the median a variance may count in the typical one, lest one arm widen all intervals
-_DRAWS = 2000  # of the bootstrap
+_DRAWS, _DRAWS_AT_ONCE = 2000, 100  # of the bootstrap
 _STEPS = 20  # of Newton's method; 6 are enough
 
 
@@ -125,15 +125,32 @@ def bootstrap(
     seeds, items = differences.shape
     if min(seeds, items) < 2:
         return -1.0, 1.0
-    sign = -1 if differences.sum() < 0 else 1  # so that exchanging the sides exchanges the bounds
-    kinds, counts = np.unique(sign * differences, axis=1, return_counts=True)  # items alike for all seeds are one kind
+    kinds, counts, sign = _kinds(differences)
     random = np.random.RandomState(0)  # its stream is frozen between releases: the same tables bit for bit
-    asked = random.multinomial(items, counts / items, _DRAWS)
-    trained = random.multinomial(seeds, np.full(seeds, 1 / seeds), _DRAWS)
-    drawn = np.sort((trained @ kinds * asked).sum(1)) / (sign * seeds * items)
+    drawn = np.empty(_DRAWS)
+    for part in np.split(drawn, _DRAWS // _DRAWS_AT_ONCE):  # of many seeds there are as many kinds as items
+        asked = random.multinomial(items, counts / items, len(part))
+        trained = random.multinomial(seeds, np.full(seeds, 1 / seeds), len(part))
+        part[:] = np.einsum("ds,ds->d", asked @ kinds.T, trained)  # whole numbers, in any order
+    drawn = np.sort(drawn) / (sign * seeds * items)
     outside = int(_DRAWS * error / 2)
     low, high = sorted((drawn[outside], drawn[-1 - outside]))
     return float(low), float(high)
+
+
+def _kinds(
+    differences: Int[np.ndarray, "seeds items"],
+) -> tuple[Float[np.ndarray, "seeds kinds"], Int[np.ndarray, "kinds"], int]:
+    """Items that are alike for all seeds are one kind: which there are, how many of each, and a sign.
+
+    With the sides exchanged, the kinds are the same and the sign is the other one.
+    """
+    ways = []
+    for sign in (1, -1):
+        kinds, counts = np.unique(sign * differences, axis=1, return_counts=True)
+        ways.append((kinds.ravel().tolist(), counts.tolist(), kinds.astype(float), counts, sign))
+    _, _, kinds, counts, sign = min(ways, key=lambda way: way[:2])
+    return kinds, counts, sign
 
 
 def moderated(contrasts: Sequence[Contrast]) -> list[Contrast]:

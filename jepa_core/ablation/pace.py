@@ -85,8 +85,9 @@ def _measured(cell: Cell, work: Work, threads: int) -> Pace:
     }
     config = read_config(text=to_yaml(cell.config), layers=[layer])
     seconds = _seconds_per_step(config, threads)
-    if isinstance(config.modality, FileSection) and config.modality.keep_gib:
-        seconds = _seconds_per_step(config, threads)  # what stays in memory is read slowly once, then fast by all cells
+    if isinstance(config.modality, FileSection) and config.modality.keep_gib and config.train.workers == 0:
+        for _ in range(2):  # at the second reading files stay in memory: then steps cost what they cost most cells
+            seconds = _seconds_per_step(config, threads)
     of = f"{samples} of {train.batch_size} samples" if samples < train.batch_size else f"{samples} samples"
     return Pace(seconds / (samples * per_sample), f"{_STEPS - 2} steps of {of} of {cell.arm}, measured now")
 

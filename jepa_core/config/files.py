@@ -38,9 +38,8 @@ class FileSection(Section):
     labels: tuple[str, ...] | None = None
     """Columns of a manifest that are labels; null takes every column but `path`."""
     keep_gib: float = Field(default=0.0, ge=0)
-    """GiB of decoded files that each process which reads data may keep in memory, so that a file which comes again is
-    not decoded again; 0 keeps none. For data that fits: it changes time and memory, and no more than the
-    rounding of samples."""
+    """GiB of decoded files that each process which reads data may keep in memory, from their second reading on, so that
+    they are not decoded again; 0 keeps none. For data that fits. It changes time and memory, and no sample."""
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> Self:

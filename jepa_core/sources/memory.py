@@ -16,6 +16,8 @@ from jepa_core.errors import ConfigError, UnreadableSample
 from jepa_core.sources.files import Read
 
 _GIB = 2**30
+_LARGEST = 1 / 16
+"""Share of the memory that one file may take: a longer one takes long to decode, and pushes out many."""
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +30,18 @@ class Keepable(Protocol):
         """What `keep` will need; known without decoding it all. Raises UnreadableSample."""
         ...
 
-    def keep(self) -> Callable[[], Any]:
-        """Decode it all, and close the file: makes samples of what is in memory, each of which may be closed.
+    def keep(self) -> Callable[[], Any] | None:
+        """Decode it all: makes samples of what is in memory, as often as it is called, each of which may be closed.
+
+        None where a part of the whole is not, bit for bit, what is decoded when only that part is asked for.
 
         Raises:
             UnreadableSample: where any part is damaged.
         """
+        ...
+
+    def close(self) -> None:
+        """Free everything; may be called twice."""
         ...
 
 
@@ -43,46 +51,59 @@ class _Memory:
 
     room: float
     """Bytes that are left."""
+    largest: float
+    """Bytes that one file may take."""
     kept: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    once: set[str] = field(default_factory=set)
+    """Read once: what comes again is worth decoding as a whole, and much never does."""
     left_out: set[str] = field(default_factory=set)
-    """What did not fit, or is damaged in a part that nobody may want."""
+    """What does not fit, or cannot be kept."""
+    is_full: bool = False
 
     def read(self, path: str, read: Read) -> Any:
         if (make := self.kept.get(path)) is not None:
             return make()
-        raw = read(path)
-        if path in self.left_out:
-            return raw
-        try:
-            self.kept[path] = make = self._keep(raw)
-        except (UnreadableSample, MemoryError) as error:
-            self._leave_out(path, error)
-            return read(path)
-        return make()
+        if path in self.once and path not in self.left_out:
+            make = self._kept(path, read(path))
+            if make is not None:
+                self.kept[path] = make
+                return make()
+            self.left_out.add(path)
+        self.once.add(path)
+        return read(path)
 
-    def _keep(self, raw: Any) -> Callable[[], Any]:
-        plain = isinstance(raw, Tensor | np.ndarray)
-        if not plain and not hasattr(type(raw), "keep"):
+    def _kept(self, path: str, raw: Any) -> Callable[[], Any] | None:
+        """What makes samples of the whole file; None where it does not fit or cannot be kept."""
+        if isinstance(raw, Tensor | np.ndarray):
+            own = _copy(raw)  # of the file alone, without what it may be a view of
+            return partial(_copy, own) if self._takes(path, own.nbytes) else None
+        if not hasattr(type(raw), "keep"):
             raise ConfigError(
                 f"modality.keep_gib: what this modality reads ({type(raw).__name__}) is no tensor, no array and not "
                 "Keepable, so it cannot be kept. Set it to 0; its author can say how: jepa_core.sources.Keepable"
             )
-        size = raw.nbytes if plain else raw.decoded_bytes
-        if size > self.room:
-            raise MemoryError(f"{size / _GIB:.3g} GiB more do not fit")
-        make = partial(_same, raw) if plain else raw.keep()
-        self.room -= size
-        return make
+        try:
+            return raw.keep() if self._takes(path, raw.decoded_bytes) else None
+        except UnreadableSample:
+            return None
+        finally:
+            raw.close()
 
-    def _leave_out(self, path: str, error: Exception) -> None:
-        if not self.left_out and isinstance(error, MemoryError):
+    def _takes(self, path: str, size: int) -> bool:
+        """Whether there is room, which is then taken."""
+        fits = size <= min(self.room, self.largest)
+        if fits:
+            self.room -= size
+        elif not self.is_full:
+            self.is_full = True
             log.warning(
-                "modality.keep_gib: %d files fill it, and %s of %s; it and others that do not fit are read every time",
+                "modality.keep_gib: %d files are kept, and there is no room for the %.3g GiB of %s (a file may take a "
+                "sixteenth of all). Files that do not fit are read every time; a larger modality.keep_gib holds more",
                 len(self.kept),
-                error,
+                size / _GIB,
                 path,
             )
-        self.left_out.add(path)
+        return fits
 
 
 _memories = dict[bytes, _Memory]()
@@ -91,34 +112,50 @@ _memories = dict[bytes, _Memory]()
 
 @dataclass(frozen=True)
 class Remembered:
-    """Reads a file once and keeps it. The memory belongs to the process; a pickle of this holds none of it."""
+    """Reads files, and keeps those that come again. The memory is the process's; a pickle of this holds none of it."""
 
     read: Read
-    gib: float
-    """How much may be kept."""
+    room: float
+    """Bytes that may be kept."""
+    identity: bytes
+    """Of the way to read."""
 
     def __call__(self, path: str) -> Any:
         """The sample of a file; raises what `read` does."""
-        identity = pickle.dumps((self.read, self.gib))
-        if identity not in _memories:
+        memory = _memories.get(self.identity)
+        if memory is None:
             _memories.clear()
-            _memories[identity] = _Memory(self.gib * _GIB)
-        return _memories[identity].read(path, self.read)
+            memory = _memories[self.identity] = _Memory(self.room, self.room * _LARGEST)
+        return memory.read(path, self.read)
 
 
 def remembered(read: Read, gib: float) -> Read:
-    """`read`, with up to `gib` GiB of decoded files kept in this process; `read` itself for 0.
+    """`read`, with up to `gib` GiB of decoded files kept in this process from the second reading on; `read` for 0.
 
-    It is shared by pretraining and evaluation, and by the cells of a study that run in this process one after the
-    other. Files that are changed meanwhile are not noticed.
+    The memory is shared by pretraining, evaluation, and the cells of a study that run in this process one after the
+    other; asking for another one, or for none, frees it. Files that are changed meanwhile are not noticed.
 
     Args:
-        read: to be called with a path; what it returns is `Keepable`, or a tensor or an array, which no transform may
-            change.
+        read: to be called with a path, and picklable; it returns a tensor, an array, or what is `Keepable`.
         gib: see `modality.keep_gib`.
+
+    Raises:
+        ConfigError: `read` cannot be pickled.
     """
-    return Remembered(read, gib) if gib else read
+    if not gib:
+        _memories.clear()
+        return read
+    try:
+        identity = pickle.dumps((read, gib))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"modality.keep_gib: this modality reads with something that cannot be pickled ({error}). Set it to 0"
+        ) from error
+    if identity not in _memories:
+        _memories.clear()
+    return Remembered(read, gib * _GIB, identity)
 
 
-def _same(raw: Any) -> Any:
-    return raw
+def _copy(raw: Any) -> Any:
+    """A sample of one's own, which a transform may change."""
+    return raw.clone() if isinstance(raw, Tensor) else np.array(raw)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from jepa_audio import builtin
 from jepa_audio.config import AudioConfig
@@ -84,3 +85,17 @@ def test_the_licence_and_the_credit_of_the_built_in_data_travel_with_it():
     assert "CC-BY-3.0" in licence
     assert "CREATIVE COMMONS" in licence
     assert {entry.name for entry in folder.iterdir()} == {"LICENSE", "mandarin-syllables.zip"}
+
+
+def test_recordings_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JEPA_CACHE", str(tmp_path))
+    source = audio.source(AudioConfig(builtin="mandarin-syllables", mean=0, std=1, keep_gib=1), "probe_test")
+
+    def samples() -> torch.Tensor:
+        with source.read(0) as sound:
+            return sound.read(100, 2000)
+
+    first, second = samples(), samples()
+    Path(source.where(0)).unlink()
+    assert torch.equal(samples(), first)
+    assert torch.equal(first, second)

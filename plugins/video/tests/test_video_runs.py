@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from jepa_core.cli import app
+from jepa_core.recipes import read_config
+from jepa_core.sources import memory
 from jepa_video.decoding import backends
+from jepa_video.plugin import video
 
 WriteVideo = Callable[..., str]
 CONFIG = """
@@ -102,3 +106,32 @@ def test_a_run_on_files_is_trained_evaluated_embedded_and_reported(
     results = json.loads((run / "eval.json").read_text())["results"]
     assert {row["representation"] for row in results} >= {"target", "context", "random", "raw"}
     assert out.exists()
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_files_that_stay_in_memory_change_no_weight(
+    clips: int, workers: int, make_set: Callable[[int, int], Path], tmp_path: Path
+):
+    config = make_set(1, 9)
+    options = "train.steps=8", f"train.workers={workers}", f"modality.pretrain_clips={clips}", "data.max_unreadable=0.1"
+    weights = set[bytes]()
+    for gib in ("0", "1"):
+        run = tmp_path / f"run {gib}"
+        given = [word for each in (*options, f"modality.keep_gib={gib}") for word in ("--set", each)]
+        code, output = jepa("train", str(config), "--run-dir", str(run), *given)
+        assert code == 0, output
+        weights.add((run / "checkpoints" / "step_00000008" / "encoder.safetensors").read_bytes())
+        kept = [len(found.kept) for found in memory._memories.values()]
+        assert kept == ([9] if gib == "1" and not workers else [])
+    assert len(weights) == 1
+
+
+def test_built_in_files_stay_in_memory_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JEPA_CACHE", str(tmp_path))
+    config = read_config(text="modality: {name: video, builtin: moving-fashion-small, keep_gib: 1}")
+    source = video.source(config.modality, "probe_test")
+    first, second = (source.read(0).read([0, 3]) for _ in range(2))
+    Path(source.where(0)).unlink()
+    assert torch.equal(source.read(0).read([0, 3]), first)
+    assert torch.equal(first, second)

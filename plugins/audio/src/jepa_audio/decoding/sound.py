@@ -31,6 +31,11 @@ class Reader(Protocol):
         """Of each channel."""
         ...
 
+    @property
+    def exact(self) -> bool:
+        """Whether a stretch is, bit for bit, that of the whole file."""
+        ...
+
     def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
         """The mean of the channels; fewer samples than `count` where the file ends too early."""
         ...
@@ -48,6 +53,9 @@ class SamplesReader:
     """The mean of the channels."""
     rate: int
     """Samples per second."""
+
+    exact: bool = True
+    """It is all of the file."""
 
     @property
     def num_samples(self) -> int:
@@ -116,12 +124,17 @@ class Sound:
         """Of all samples at the rate of the file."""
         return 4 * self._reader.num_samples
 
-    def keep(self) -> Callable[[], Sound]:
-        """Decode all samples: makes sounds that open no file; raises UnreadableSample.
+    def keep(self) -> Callable[[], Sound] | None:
+        """Decode all samples: makes sounds that open no file; None where the decoder is not exact.
 
         They are kept at the file's rate, so that clips are resampled, and rounded, as those of the file are.
+
+        Raises:
+            UnreadableSample: as `read`.
         """
         with self:
+            if not self._reader.exact:
+                return None
             held = SamplesReader(self._read(0, self._reader.num_samples), self._reader.rate)
         return partial(Sound._of_samples, held, self.path, self.rate, self._opener)
 

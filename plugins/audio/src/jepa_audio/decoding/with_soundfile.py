@@ -68,6 +68,11 @@ class SoundFileReader:
         self._sound: Any = soundfile.SoundFile(self._file.fileno(), closefd=False)
         self._position = 0
 
+    @property
+    def exact(self) -> bool:
+        """Not of MP3, which differs in the seventh digit, nor of Opus, whose end depends on the sizes of reads."""
+        return self._sound.subtype not in {*_SOUGHT_ONCE, "OPUS"}
+
     def _check_ends(self) -> None:
         """Raise UnreadableSample where the file stops before it should."""
         declared = _LENGTHS.search(self._sound.extra_info)
@@ -101,7 +106,7 @@ class SoundFileReader:
         return torch.from_numpy(values).mean(1)
 
     def _go_to(self, start: int) -> None:
-        """Without a seek, or a second seek, where those are wrong."""
+        """Without a seek of ours, or without a second one, where those are wrong."""
         walks = self._sound.subtype in _WALKED or not self._sound.seekable()
         if self._position and (start < self._position if walks else self._sound.subtype in _SOUGHT_ONCE):
             self._sound.close()

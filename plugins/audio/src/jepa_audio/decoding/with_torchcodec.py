@@ -26,7 +26,7 @@ class TorchCodecReader:
             raise UnreadableSample(path, f"cannot be decoded (torchcodec: {reason})") from error
         self.rate = int(samples.sample_rate)
         self._samples: Tensor = samples.data.float().mean(0)
-        self.num_samples = len(self._samples)
+        self.num_samples, self.exact = len(self._samples), True
 
     def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
         """The mean of the channels."""

@@ -129,9 +129,9 @@ class Video:
 
     def keep(self) -> Callable[[], Video]:
         """Decode all frames: makes videos that open no file, each with a `part` of its own; raises UnreadableSample."""
-        frames = self.read(range(self.num_frames))
-        held = replace(self.open(), process=None, reader=FramesReader(frames))
-        self.close()
+        with self:
+            frames = self.read(range(self.num_frames))
+            held = replace(self.open(), process=None, reader=FramesReader(frames))
         return partial(Video._of_frames, held, self.path, self.backend, self.part, self.pictures_fps)
 
     @classmethod
