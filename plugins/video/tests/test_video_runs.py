@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from jepa_core.cli import app
-from jepa_core.recipes import read_config
 from jepa_core.sources import memory
+from jepa_video.config import VideoConfig
 from jepa_video.decoding import backends
 from jepa_video.plugin import video
 
@@ -129,8 +129,7 @@ def test_files_that_stay_in_memory_change_no_weight(
 
 def test_built_in_files_stay_in_memory_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("JEPA_CACHE", str(tmp_path))
-    config = read_config(text="modality: {name: video, builtin: moving-fashion-small, keep_gib: 1}")
-    source = video.source(config.modality, "probe_test")
+    source = video.source(VideoConfig(builtin="moving-fashion-small", keep_gib=1), "probe_test")
     first, second = (source.read(0).read([0, 3]) for _ in range(2))
     Path(source.where(0)).unlink()
     assert torch.equal(source.read(0).read([0, 3]), first)
