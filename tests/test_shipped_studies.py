@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from jepa_core.ablation import pace
 from jepa_core.ablation.cells import read_study
+from jepa_core.checkpoint import RunFolder
 from jepa_core.masking.inspect import measure
 from jepa_core.model import Parts
+from jepa_core.planning import work
 
 FOLDER = Path(__file__).parent.parent / "configs" / "ablation"
 STUDIES = sorted(FOLDER.glob("*.yaml"))
@@ -61,3 +64,16 @@ def test_all_arms_of_the_masking_study_show_and_predict_equally_many_tokens() ->
         counts.setdefault(cell.base, set()).add((shown, predicted))
     assert counts.keys() == {"image", "video", "audio"}
     assert {len(found) for found in counts.values()} == {1}
+
+
+@pytest.mark.parametrize(("base", "measured"), [("image", 3.0), ("video", 1.0)])
+def test_a_base_that_keeps_its_files_is_timed_with_files_in_memory(
+    base: str, measured: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = read_study(FOLDER / "objective_tiny.yaml", ["seeds=[0]"])
+    cell = next(cell for cell in study.cells if cell.base == base)
+    seconds = iter((3.0, 2.0, 1.0))
+    monkeypatch.setattr(pace, "_seconds_per_step", lambda *_: next(seconds))
+    planned = work(cell.config)
+    found = pace.pace_of([cell], {cell.arm: planned}, lambda _: RunFolder(tmp_path), threads=1)
+    assert found.seconds_per_flop * planned.flops.step == pytest.approx(measured)

@@ -125,6 +125,8 @@ def test_files_that_stay_in_memory_change_no_weight(
         kept = [len(found.kept) for found in memory._memories.values()]
         assert kept == ([9] if gib == "1" and not workers else [])
     assert len(weights) == 1
+    code, output = jepa("train", str(config), "--resume", "--run-dir", str(tmp_path / "run 0"), *given)
+    assert code == 0, output  # a resumed run may keep files that it did not keep before
 
 
 def test_built_in_files_stay_in_memory_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -63,8 +63,8 @@ class SamplesReader:
         return len(self.samples)
 
     def read(self, start: int, count: int) -> Float[Tensor, "samples"]:
-        """A view of the samples."""
-        return self.samples[start : start + count]
+        """A copy of the samples, which a transform may change."""
+        return self.samples[start : start + count].clone()
 
     def close(self) -> None:
         """They stay."""

@@ -86,7 +86,6 @@ class SoundFileReader:
             try:
                 self._sound.seek(self._sound.frames - 1)
                 self._sound.read(1)
-                self._sound.seek(0)
             except soundfile.LibsndfileError:
                 self._fail("cut short: its last samples are missing")
 
